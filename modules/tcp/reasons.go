@@ -1,0 +1,57 @@
+package tcp
+
+import (
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// What is found in segments and their order.
+var (
+	ReasonFlagsNull   = refused("tcp.flags.null", "tcp.flags", "9293 §3.1", "no flag is set (a NULL scan)", "none known", "")
+	ReasonFlagsXmas   = refused("tcp.flags.xmas", "tcp.flags", "9293 §3.1", "FIN, PSH and URG without ACK (an XMAS scan)", "none known", "")
+	ReasonFlagsSynFin = refused("tcp.flags.syn-fin", "tcp.flags", "9293 §3.10.7.2", "SYN and FIN together", "none known", "")
+	ReasonFlagsSynRst = refused("tcp.flags.syn-rst", "tcp.flags", "9293 §3.10.7.2", "SYN and RST together", "none known", "")
+	ReasonFlagsFinRst = refused("tcp.flags.fin-rst", "tcp.flags", "9293 §3.5.3", "FIN and RST together", "none known", "")
+	ReasonFlagsNoAck  = refused("tcp.flags.no-ack", "tcp.flags", "9293 §3.10.7.4", "neither SYN nor RST, and ACK is missing", "none known", "")
+
+	ReasonMidstream = refused("tcp.midstream", "tcp.flags", "9293 §3.10.7.1",
+		"a segment of a connection whose start was not seen",
+		"connections older than the proxy, after the grace period", "modules: {tcp: {adopt: 120s}}")
+	ReasonState = refused("tcp.state", "tcp.flags", "9293 §3.3.2",
+		"the segment does not fit the state of its connection", "none known", "")
+	ReasonInitiate = refused("tcp.initiate", "tcp.flags", "",
+		"the server opens a connection and the instance lets only clients do so",
+		"servers that connect to their clients, such as active FTP", "initiate: both")
+	ReasonAuthOption = refused("tcp.option.authentication", "tcp.option.kind", "5925 §2.2",
+		"the segment is signed (MD5 or TCP-AO), and a rebuilt one cannot be",
+		"BGP and LDP sessions with passwords", "match: {not: …} for these peers", "CVE-2019-12260")
+
+	ReasonReserved = repaired("tcp.reserved-cleared", "tcp.reserved", "9293 §3.1", "reserved bits are cleared", "none known", "")
+	ReasonUrgent   = repaired("tcp.urgent-removed", "tcp.urgent", "6093 §3",
+		"URG and the urgent pointer are never sent; the data stays in line",
+		"telnet and rlogin interrupts", "reasons: {tcp.urgent-removed: monitor}",
+		"CVE-2019-12255", "CVE-2019-12261", "CVE-2019-12263", "CVE-2020-17437", "CVE-2021-31400")
+	ReasonSynData = repaired("tcp.syn-data-removed", "tcp.payload", "9293 §3.4",
+		"data on a SYN is removed; the client sends it again", "clients with TCP Fast Open", "reasons: {tcp.syn-data-removed: repair}")
+	ReasonRstData = repaired("tcp.rst-data-removed", "tcp.payload", "9293 §3.5.3", "data on a RST is removed", "none known", "")
+	ReasonSynOnly = repaired("tcp.option.syn-only-removed", "tcp.option.kind", "9293 §3.2",
+		"an option that belongs on a SYN is removed elsewhere", "none known", "")
+	ReasonUnknownOption = repaired("tcp.option.unknown-removed", "tcp.option.kind", "9293 §3.2",
+		"an option that is not understood is removed", "experimental options", "reasons: {tcp.option.unknown-removed: monitor}")
+
+	ReasonUnrelated = refused("icmp.unrelated", "icmp.quoted", "5927 §4",
+		"the ICMP error quotes no connection of this instance",
+		"errors about connections that have just expired", "", "CVE-2020-11910")
+	ReasonICMPType = refused("icmp.type", "icmp.type", "1122 §3.2.2",
+		"an ICMP error of a type that nothing needs, such as redirect or source quench", "none known", "", "CVE-2020-11902")
+	ReasonICMPMTU = refused("icmp.mtu", "icmp.mtu", "8899 §4.6.2",
+		"the path MTU that the ICMP error announces is below what IP guarantees", "none known", "", "CVE-2020-11910")
+)
+
+func refused(name, field, rfc, doc, trips, relax string, cve ...string) ppf.Reason {
+	return packet.NewReason("tcp", ppf.ReasonInfo{Name: name, Field: field, RFC: rfc, Doc: doc, Trips: trips, Relax: relax, CVE: cve})
+}
+
+func repaired(name, field, rfc, doc, trips, relax string, cve ...string) ppf.Reason {
+	return packet.NewReason("tcp", ppf.ReasonInfo{Name: name, Class: packet.Repaired, Field: field, RFC: rfc, Doc: doc, Trips: trips, Relax: relax, CVE: cve})
+}

@@ -1,0 +1,398 @@
+package tcp
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/promethos/promethos/modules/ip"
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+func init() {
+	ppf.RegisterModule(ppf.ModuleInfo{
+		Name: "tcp", Aliases: []string{"module_tcp"}, Version: "1.0.0",
+		Doc:       "tracks TCP connections and builds every segment anew",
+		Functions: []string{"tcp"},
+		New:       func() ppf.Module { return &module{} },
+	})
+}
+
+type module struct{ loaded int64 }
+
+var _ ppf.Module = (*module)(nil)
+
+func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
+	m.loaded = host.Env().Now()
+	return host.Register(ppf.UserFunction{
+		Name: "tcp", Doc: "tracks TCP connections and builds every segment anew",
+		Level: ppf.LevelPacket, Layer: 4,
+		Settings: func() any { return DefaultConfig() },
+		Bind: func(b ppf.Binding) (ppf.Processor, error) {
+			return NewTracker(b.Settings.(*Config), m.loaded, nil), nil
+		},
+	})
+}
+
+func (*module) Stop(context.Context) error { return nil }
+
+// Translator exchanges addresses of a tracker's connections.
+type Translator interface {
+	// Open is called once for a new connection, which is x.Conn with the
+	// opener's SYN in x.In; it rekeys the flow that comes back, or gives a
+	// reason to refuse the connection.
+	Open(x *ppf.Exchange) ppf.Reason
+	// Closed is called when the connection goes.
+	Closed(c *ppf.Conn)
+}
+
+// Tracker is the processor of tcp and of functions built on it. The state of a
+// connection stands in the Received and Sent fields of its halves.
+type Tracker struct {
+	timeout    [numPhases]int64 // ns
+	adoptUntil int64            // ns since 1970
+	limit      int
+	translator Translator
+}
+
+var (
+	_ ppf.SentObserver = (*Tracker)(nil)
+	_ ppf.ConnObserver = (*Tracker)(nil)
+	_ ppf.StateNamer   = (*Tracker)(nil)
+)
+
+// NewTracker makes a tracker. loaded is when its module was loaded, the start
+// of the grace period, in nanoseconds since 1970; translator may be nil.
+func NewTracker(c *Config, loaded int64, translator Translator) *Tracker {
+	t := &Tracker{limit: c.Connections, translator: translator}
+	for p, d := range [numPhases]time.Duration{
+		phaseSynSent: c.HalfOpen, phaseSynReceived: c.HalfOpen, phaseEstablished: c.Established,
+		phaseFinWait: c.Closing, phaseCloseWait: c.Closing, phaseTimeWait: c.Closed, phaseClosed: c.Closed,
+	} {
+		t.timeout[p] = int64(d)
+	}
+	if translator == nil && c.Adopt > 0 {
+		// An exchanged address cannot be guessed, so only tcp itself adopts.
+		t.adoptUntil = loaded + int64(c.Adopt)
+	}
+	return t
+}
+
+// Process handles TCP segments, fragments of them, and ICMP errors about them;
+// other packets it hands on.
+func (t *Tracker) Process(x *ppf.Exchange) ppf.Verdict {
+	switch {
+	case x.In.Has(packet.HasTCP):
+		return t.segment(x)
+	case x.In.IsICMPError():
+		return t.icmpError(x)
+	case x.In.Has(packet.HasFragment) && (x.In.Proto() == packet.ProtoTCP || x.In.Has(packet.HasIPv6)):
+		return x.Refuse(packet.ReasonIPFragment, uint64(x.In.Proto()))
+	}
+	return ppf.Verdict{Action: ppf.Accept}
+}
+
+// segment is the way of one TCP segment: check, classify, look up, commit,
+// build.
+func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
+	in := x.In.TCP()
+	if v, stop := ip.Verify(x); stop {
+		return v
+	}
+	flags := in.Flags()
+	if r := flagReasons[flags&0x3f]; r != packet.ReasonNone {
+		return x.Refuse(r, uint64(flags))
+	}
+	out := packet.TCP{
+		SrcPort: in.SrcPort(), DstPort: in.DstPort(), Seq: in.Seq(), Window: in.Window(),
+		Flags: flags &^ packet.URG, OptionLimit: in.HeaderLen() - packet.TCPMinLen,
+	}
+	if flags&packet.ACK != 0 {
+		out.Ack = in.Ack()
+	}
+	if v, stop := options(x, in, &out); stop {
+		return v
+	}
+	payload, v, stop := cleanup(x, in)
+	if stop {
+		return v
+	}
+	if v, stop := t.track(x, flags); stop {
+		return v
+	}
+	return t.build(x, &out, payload)
+}
+
+// options parses the received options and chooses what is carried over.
+func options(x *ppf.Exchange, in packet.TCPView, out *packet.TCP) (ppf.Verdict, bool) {
+	o := &out.Options
+	if r := in.ParseOptions(o); r != packet.ReasonNone {
+		return x.Refuse(r, uint64(in.HeaderLen()-packet.TCPMinLen)), true
+	}
+	if o.Has == 0 {
+		return ppf.Verdict{}, false
+	}
+	if o.Has&(packet.OptMD5|packet.OptAO) != 0 {
+		return x.Refuse(ReasonAuthOption, uint64(o.Has)), true
+	}
+	if in.Flags()&packet.SYN != 0 {
+		// Offers that a peer may ignore are left out: normal business.
+		o.Has &= packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptTimestamps
+		return ppf.Verdict{}, false
+	}
+	const synOnly = packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptFastOpen
+	if o.Has&synOnly != 0 {
+		if v, stop := x.Finding(ReasonSynOnly, uint64(o.Has&synOnly)); stop {
+			return v, true
+		}
+	}
+	const known = packet.OptSACK | packet.OptTimestamps
+	if extra := o.Has &^ (synOnly | known); extra != 0 {
+		if v, stop := x.Finding(ReasonUnknownOption, uint64(extra)); stop {
+			return v, true
+		}
+	}
+	o.Has &= known
+	return ppf.Verdict{}, false
+}
+
+// cleanup finds what has one safe meaning outside the options, and gives the
+// payload that goes on.
+func cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v ppf.Verdict, stop bool) {
+	flags := in.Flags()
+	payload = x.In.Payload()
+	// The AE bit on a SYN is an AccECN offer (RFC 9768), which a peer may ignore.
+	if reserved := in.Reserved(); reserved != 0 && (flags&packet.SYN == 0 || reserved != 1) {
+		if v, stop = x.Finding(ReasonReserved, uint64(reserved)); stop {
+			return nil, v, true
+		}
+	}
+	if flags&packet.URG != 0 || in.Urgent() != 0 {
+		if v, stop = x.Finding(ReasonUrgent, uint64(in.Urgent())); stop {
+			return nil, v, true
+		}
+	}
+	if len(payload) > 0 && flags&(packet.SYN|packet.RST) != 0 {
+		r := ReasonSynData
+		if flags&packet.RST != 0 {
+			r = ReasonRstData
+		}
+		if v, stop = x.Finding(r, uint64(len(payload))); stop {
+			return nil, v, true
+		}
+		payload = nil
+	}
+	return payload, v, false
+}
+
+// track finds or makes the connection and moves its state on.
+func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags) (ppf.Verdict, bool) {
+	ev := classify(flags)
+	if x.Conn != nil && ev == evSyn && t.finished(x) {
+		// The client reuses its port: a new connection (RFC 6191).
+		x.Delete()
+	}
+	if x.Conn == nil {
+		if v, stop := t.open(x, ev, flags); stop {
+			return v, true
+		}
+	}
+	own, peer := &x.Conn.Half[x.Dir], &x.Conn.Half[x.Dir.Other()]
+	state := next(ev, State(own.Received), State(peer.Received), x.Instance.Half())
+	if state == Invalid {
+		if ev == evSyn {
+			challenge(x, own, peer)
+		}
+		return x.Refuse(ReasonState, uint64(flags)), true
+	}
+	own.Received = uint8(state)
+	own.Copy(x.In, ppf.CopyAll)
+	x.SetDeadline(x.Now + t.timeout[t.phase(x.Conn)])
+	return ppf.Verdict{}, false
+}
+
+// open makes the connection of a SYN, or within the grace period that of a
+// segment in full swing.
+func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Verdict, bool) {
+	initial := Silent
+	switch {
+	case ev == evSyn:
+		if !x.Instance.MayOpen(x.Dir) {
+			refuseSyn(x)
+			return x.Refuse(ReasonInitiate, uint64(flags)), true
+		}
+	case ev == evAck && x.Now < t.adoptUntil, ev == evFin && x.Now < t.adoptUntil:
+		initial = Established
+	default:
+		return x.Refuse(ReasonMidstream, uint64(flags)), true
+	}
+	if r := x.Create(t.limit); r != packet.ReasonNone {
+		return x.Refuse(r, uint64(t.limit)), true
+	}
+	for d := range x.Conn.Half {
+		x.Conn.Half[d].Received, x.Conn.Half[d].Sent = uint8(initial), uint8(initial)
+	}
+	if t.translator != nil {
+		if r := t.translator.Open(x); r != packet.ReasonNone {
+			x.Delete()
+			return x.Refuse(r, 0), true
+		}
+	}
+	return ppf.Verdict{}, false
+}
+
+// challenge answers a SYN in the middle of a connection as its peer would (RFC
+// 5961 §4.2): a sender that lost the connection answers with a RST, which ends
+// it, and its next SYN opens a new one.
+func challenge(x *ppf.Exchange, own, peer *ppf.Half) {
+	if !x.MayAnswer() {
+		return
+	}
+	in := x.In.TCP()
+	var out packet.Out
+	ip.SetHeader(&out, x.In.Dst(), x.In.Src())
+	out.SetTCP(packet.TCP{
+		SrcPort: in.DstPort(), DstPort: in.SrcPort(), Seq: own.L4.Ack, Ack: peer.L4.Ack, Flags: packet.ACK, Window: peer.L4.Window,
+	})
+	if err := x.Emit(&out); err != nil {
+		x.Report("tcp: challenge ACK: %v", err)
+	}
+}
+
+// refuseSyn answers a SYN as a closed port would (RFC 9293 §3.10.7.1).
+func refuseSyn(x *ppf.Exchange) {
+	if !x.MayAnswer() {
+		return
+	}
+	in := x.In.TCP()
+	var out packet.Out
+	ip.SetHeader(&out, x.In.Dst(), x.In.Src())
+	out.SetTCP(packet.TCP{
+		SrcPort: in.DstPort(), DstPort: in.SrcPort(), Ack: in.Seq().Add(1), Flags: packet.RST | packet.ACK,
+	})
+	if err := x.Emit(&out); err != nil {
+		x.Report("tcp: RST for a refused SYN: %v", err)
+	}
+}
+
+// finished reports whether a SYN may start x.Conn's tuple anew.
+func (t *Tracker) finished(x *ppf.Exchange) bool {
+	p := t.phase(x.Conn)
+	return p == phaseTimeWait || p == phaseClosed
+}
+
+func (t *Tracker) phase(c *ppf.Conn) phase {
+	d := c.OpenedBy()
+	return phaseOf(State(c.Half[d].Received), State(c.Half[d.Other()].Received))
+}
+
+// build sets the segment to send, with the addresses and ports under which the
+// receiver knows the connection: those of the flow that comes back, reversed.
+func (t *Tracker) build(x *ppf.Exchange, out *packet.TCP, payload []byte) ppf.Verdict {
+	src, dst := x.In.Src(), x.In.Dst()
+	if t.translator != nil {
+		back := x.Conn.Key(x.Dir.Other())
+		src, dst = back.DstAddr(), back.SrcAddr()
+		out.SrcPort, out.DstPort = back.DstPort, back.SrcPort
+	}
+	if v, stop := ip.Build(x, src, dst); stop {
+		return v
+	}
+	x.Out.SetTCP(*out)
+	x.Out.SetPayload(payload)
+	if len(payload) > 0 {
+		x.Out.SetPayloadSum(x.In.PayloadSum())
+	}
+	return ppf.Verdict{Action: ppf.Accept}
+}
+
+// Sent notes in the receiver's half what was sent on: it moves only when the
+// segment really went out.
+func (t *Tracker) Sent(x *ppf.Exchange) {
+	if x.Conn != nil && x.Quote == nil {
+		x.Conn.Half[x.Dir.Other()].Sent = x.Conn.Half[x.Dir].Received
+	}
+}
+
+// Freed lets the translator give back what it holds for the connection.
+func (t *Tracker) Freed(c *ppf.Conn) {
+	if t.translator != nil {
+		t.translator.Closed(c)
+	}
+}
+
+// StateName names the connection's state.
+func (t *Tracker) StateName(c *ppf.Conn) string { return t.phase(c).String() }
+
+// HalfStateName names a side's state.
+func (t *Tracker) HalfStateName(s uint8) string { return State(s).String() }
+
+// icmpError builds an ICMP error about a connection anew: who sent it and what
+// it says is carried over, what it quotes comes from the connection's own
+// state, in the addresses that the receiver of the error knows.
+func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
+	if x.Conn == nil || x.Quote == nil || x.Quote.Proto != packet.ProtoTCP {
+		return x.Refuse(ReasonUnrelated, 0)
+	}
+	if v, stop := ip.Verify(x); stop {
+		return v
+	}
+	// The flow in which the error travels leads to the sender of what is
+	// quoted; that sender's own flow is the other one.
+	quoted := x.Conn.Key(x.Dir.Other())
+	src := x.In.Src()
+	if t.translator != nil && src == x.Quote.Dst() {
+		src = quoted.DstAddr()
+	}
+	if v, stop := ip.Build(x, src, quoted.SrcAddr()); stop {
+		return v
+	}
+	q := *x.Quote
+	q.SetEndpoints(netip.AddrPortFrom(quoted.SrcAddr(), quoted.SrcPort), netip.AddrPortFrom(quoted.DstAddr(), quoted.DstPort))
+	if x.In.Has(packet.HasICMPv4) {
+		return icmp4(x, q)
+	}
+	return icmp6(x, q)
+}
+
+// minMTU4 is the smallest path MTU IPv4 knows (RFC 791 §3.2), minMTU6 that of
+// IPv6 (RFC 8200 §5).
+const (
+	minMTU4 = 68
+	minMTU6 = 1280
+)
+
+func icmp4(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
+	in := x.In.ICMPv4()
+	out := packet.ICMPv4{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
+	switch in.Type() {
+	case packet.ICMPv4Unreachable:
+		if in.Code() == packet.ICMPv4CodeFragNeeded {
+			if out.MTU = in.MTU(); out.MTU != 0 && out.MTU < minMTU4 {
+				return x.Refuse(ReasonICMPMTU, uint64(out.MTU))
+			}
+		}
+	case packet.ICMPv4TimeExceeded:
+	default:
+		return x.Refuse(ReasonICMPType, uint64(in.Type()))
+	}
+	x.Out.SetICMPv4(out)
+	return ppf.Verdict{Action: ppf.Accept}
+}
+
+func icmp6(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
+	in := x.In.ICMPv6()
+	out := packet.ICMPv6{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
+	switch in.Type() {
+	case packet.ICMPv6PacketTooBig:
+		if out.MTU = in.MTU(); out.MTU < minMTU6 {
+			return x.Refuse(ReasonICMPMTU, uint64(out.MTU))
+		}
+	case packet.ICMPv6Unreachable, packet.ICMPv6TimeExceeded:
+	default:
+		return x.Refuse(ReasonICMPType, uint64(in.Type()))
+	}
+	x.Out.SetICMPv6(out)
+	return ppf.Verdict{Action: ppf.Accept}
+}

@@ -1,0 +1,326 @@
+package packet
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// LinkType says what the first byte of a received packet belongs to.
+type LinkType uint8
+
+// The link types.
+const (
+	LinkRawIP LinkType = iota // an IP header
+	LinkEthernet
+)
+
+// Layers is a set of headers that a packet has.
+type Layers uint16
+
+// The headers. HasFragment marks a part of a packet, of which no layer 4 header
+// is read.
+const (
+	HasEthernet Layers = 1 << iota
+	HasVLAN
+	HasARP
+	HasIPv4
+	HasIPv6
+	HasFragment
+	HasTCP
+	HasUDP
+	HasICMPv4
+	HasICMPv6
+)
+
+// Packet is a received packet, read-only. It is meant to be reused: Parse
+// replaces everything.
+type Packet struct {
+	raw      []byte
+	has      Layers
+	proto    Protocol
+	icmpErr  bool
+	sumKnown bool
+	vlans    uint8
+	sum      Sum
+	l4       []byte
+	payload  []byte
+	eth      EthernetView
+	vlan     [MaxVLANs]VLANView
+	arp      ARPView
+	ip4      IPv4View
+	ip6      IPv6View
+	ext      IPv6Extensions
+	tcp      TCPView
+	udp      UDPView
+	icmp4    ICMPv4View
+	icmp6    ICMPv6View
+}
+
+// Parse reads all headers of b, which is lent until the next Parse. It returns
+// the first reason found; what was understood before it stays readable.
+func (p *Packet) Parse(link LinkType, b []byte) Reason {
+	p.raw, p.has, p.proto, p.icmpErr, p.sumKnown, p.vlans, p.l4, p.payload = b, 0, 0, false, false, 0, nil, nil
+	if link == LinkRawIP {
+		if len(b) > 0 && b[0]>>4 == 6 {
+			return p.parseIPv6(b)
+		}
+		return p.parseIPv4(b)
+	}
+	var r Reason
+	if p.eth, r = ParseEthernet(b); r != ReasonNone {
+		return r
+	}
+	p.has |= HasEthernet
+	next, rest := p.eth.Type(), p.eth.Payload()
+	for next == EtherTypeVLAN || next == EtherTypeQinQ {
+		if p.vlans == MaxVLANs {
+			return ReasonVLANDepth
+		}
+		v, r := ParseVLAN(next, rest)
+		if r != ReasonNone {
+			return r
+		}
+		p.has |= HasVLAN
+		p.vlan[p.vlans] = v
+		p.vlans++
+		next, rest = v.Type(), v.Payload()
+	}
+	switch next {
+	case EtherTypeIPv4:
+		return p.parseIPv4(rest)
+	case EtherTypeIPv6:
+		return p.parseIPv6(rest)
+	case EtherTypeARP:
+		if p.arp, r = ParseARP(rest); r == ReasonNone {
+			p.has |= HasARP
+		}
+		return r
+	}
+	p.payload = rest
+	return ReasonNone
+}
+
+func (p *Packet) parseIPv4(b []byte) (r Reason) {
+	if p.ip4, r = ParseIPv4(b); r != ReasonNone {
+		return r
+	}
+	p.has |= HasIPv4
+	p.proto, p.l4 = p.ip4.Protocol(), p.ip4.Payload()
+	p.payload = p.l4
+	if o := p.ip4.Options(); len(o) > 0 {
+		if r = CheckIPv4Options(o); r != ReasonNone {
+			return r
+		}
+	}
+	if p.ip4.IsFragment() {
+		p.has |= HasFragment
+		return ReasonNone
+	}
+	return p.parseL4()
+}
+
+func (p *Packet) parseIPv6(b []byte) (r Reason) {
+	if p.ip6, r = ParseIPv6(b); r != ReasonNone {
+		return r
+	}
+	p.has |= HasIPv6
+	p.l4 = p.ip6.Payload()
+	if r = p.ext.parse(p.ip6.NextHeader(), p.l4); r != ReasonNone {
+		p.proto, p.payload = p.ext.Upper, p.l4
+		return r
+	}
+	p.proto, p.l4 = p.ext.Upper, p.l4[p.ext.Offset:]
+	p.payload = p.l4
+	if p.ext.Fragment && (p.ext.FragOffset != 0 || p.ext.MoreFragment) {
+		p.has |= HasFragment
+		return ReasonNone
+	}
+	return p.parseL4()
+}
+
+func (p *Packet) parseL4() (r Reason) {
+	switch {
+	case p.proto == ProtoTCP:
+		if p.tcp, r = ParseTCP(p.l4); r == ReasonNone {
+			p.has |= HasTCP
+			p.payload = p.tcp.Payload()
+		}
+	case p.proto == ProtoUDP:
+		if p.udp, r = ParseUDP(p.l4); r == ReasonNone {
+			p.has |= HasUDP
+			p.payload = p.udp.Payload()
+		}
+	case p.proto == ProtoICMP && p.has&HasIPv4 != 0:
+		if p.icmp4, r = ParseICMPv4(p.l4); r == ReasonNone {
+			p.has |= HasICMPv4
+			p.icmpErr, p.payload = p.icmp4.IsError(), p.icmp4.Body()
+		}
+	case p.proto == ProtoICMPv6 && p.has&HasIPv6 != 0:
+		if p.icmp6, r = ParseICMPv6(p.l4); r == ReasonNone {
+			p.has |= HasICMPv6
+			p.icmpErr, p.payload = p.icmp6.IsError(), p.icmp6.Body()
+		}
+	}
+	return r
+}
+
+// Has reports whether the packet has one of the headers.
+func (p *Packet) Has(l Layers) bool { return p.has&l != 0 }
+
+// Raw is the received packet.
+func (p *Packet) Raw() []byte { return p.raw }
+
+// Ethernet is good with HasEthernet; the same holds for the views below.
+func (p *Packet) Ethernet() EthernetView { return p.eth }
+
+// VLANs are the tags, outermost first.
+func (p *Packet) VLANs() []VLANView { return p.vlan[:p.vlans] }
+
+// ARP is good with HasARP.
+func (p *Packet) ARP() ARPView { return p.arp }
+
+// IPv4 is good with HasIPv4.
+func (p *Packet) IPv4() IPv4View { return p.ip4 }
+
+// IPv6 is good with HasIPv6.
+func (p *Packet) IPv6() IPv6View { return p.ip6 }
+
+// Ext is the chain of extension headers, good with HasIPv6.
+func (p *Packet) Ext() *IPv6Extensions { return &p.ext }
+
+// TCP is good with HasTCP.
+func (p *Packet) TCP() TCPView { return p.tcp }
+
+// UDP is good with HasUDP.
+func (p *Packet) UDP() UDPView { return p.udp }
+
+// ICMPv4 is good with HasICMPv4.
+func (p *Packet) ICMPv4() ICMPv4View { return p.icmp4 }
+
+// ICMPv6 is good with HasICMPv6.
+func (p *Packet) ICMPv6() ICMPv6View { return p.icmp6 }
+
+// Proto is the upper-layer protocol, as far as the headers before it could be
+// read.
+func (p *Packet) Proto() Protocol { return p.proto }
+
+// L4 is the layer 4 header with its payload, cut at the length that the IP
+// header declares.
+func (p *Packet) L4() []byte { return p.l4 }
+
+// Payload is what follows the innermost header that was read.
+func (p *Packet) Payload() []byte { return p.payload }
+
+// IsICMPError reports whether the packet is an ICMP error of either version.
+func (p *Packet) IsICMPError() bool { return p.icmpErr }
+
+// Src is the IP source address, the zero Addr without an IP header.
+func (p *Packet) Src() netip.Addr {
+	switch {
+	case p.has&HasIPv4 != 0:
+		return p.ip4.Src()
+	case p.has&HasIPv6 != 0:
+		return p.ip6.Src()
+	}
+	return netip.Addr{}
+}
+
+// Dst is the IP destination address, the zero Addr without an IP header.
+func (p *Packet) Dst() netip.Addr {
+	switch {
+	case p.has&HasIPv4 != 0:
+		return p.ip4.Dst()
+	case p.has&HasIPv6 != 0:
+		return p.ip6.Dst()
+	}
+	return netip.Addr{}
+}
+
+// SrcPort is the source port of TCP and UDP, else 0.
+func (p *Packet) SrcPort() uint16 {
+	switch {
+	case p.has&HasTCP != 0:
+		return p.tcp.SrcPort()
+	case p.has&HasUDP != 0:
+		return p.udp.SrcPort()
+	}
+	return 0
+}
+
+// DstPort is the destination port of TCP and UDP, else 0.
+func (p *Packet) DstPort() uint16 {
+	switch {
+	case p.has&HasTCP != 0:
+		return p.tcp.DstPort()
+	case p.has&HasUDP != 0:
+		return p.udp.DstPort()
+	}
+	return 0
+}
+
+// PayloadSum is the sum of Payload, computed once.
+func (p *Packet) PayloadSum() Sum {
+	if !p.sumKnown {
+		p.sum, p.sumKnown = SumBytes(p.payload), true
+	}
+	return p.sum
+}
+
+// VerifyChecksums checks the IPv4 header checksum, and that of layer 4 if l4 is
+// set: the caller passes false where the kernel says that it is not filled in
+// yet. A UDP checksum of 0 on IPv4 means none.
+func (p *Packet) VerifyChecksums(l4 bool) Reason {
+	if p.has&HasIPv4 != 0 && !p.ip4.ChecksumOK() {
+		return ReasonIPChecksum
+	}
+	if !l4 || p.has&(HasTCP|HasUDP|HasICMPv4|HasICMPv6) == 0 {
+		return ReasonNone
+	}
+	reason := ReasonICMPChecksum
+	switch {
+	case p.has&HasTCP != 0:
+		reason = ReasonTCPChecksum
+	case p.has&HasUDP != 0:
+		reason = ReasonUDPChecksum
+		if p.udp.Checksum() == 0 && p.has&HasIPv4 != 0 {
+			return ReasonNone
+		}
+	}
+	// The sum over layer 4 is that of its header and that of the payload; the
+	// latter is kept for the encoder.
+	sum := SumBytes(p.l4[:len(p.l4)-len(p.payload)]).Add(p.PayloadSum())
+	switch {
+	case p.has&HasICMPv4 != 0:
+	case p.has&HasIPv4 != 0:
+		sum = sum.Add(PseudoSum4(p.ip4.Src4(), p.ip4.Dst4(), p.proto, len(p.l4)))
+	default:
+		sum = sum.Add(PseudoSum6(p.ip6.Src16(), p.ip6.Dst16(), p.proto, len(p.l4)))
+	}
+	if sum.Fold() != 0xffff {
+		return reason
+	}
+	return ReasonNone
+}
+
+// String describes the packet in one line, for people. It allocates.
+func (p *Packet) String() string {
+	src, dst := p.Src(), p.Dst()
+	switch {
+	case p.has&HasTCP != 0:
+		return fmt.Sprintf("%v > %v TCP %v seq=%d ack=%d win=%d len=%d", netip.AddrPortFrom(src, p.SrcPort()),
+			netip.AddrPortFrom(dst, p.DstPort()), p.tcp.Flags(), p.tcp.Seq(), p.tcp.Ack(), p.tcp.Window(), len(p.payload))
+	case p.has&HasUDP != 0:
+		return fmt.Sprintf("%v > %v UDP len=%d", netip.AddrPortFrom(src, p.SrcPort()), netip.AddrPortFrom(dst, p.DstPort()), len(p.payload))
+	case p.has&HasICMPv4 != 0:
+		return fmt.Sprintf("%v > %v ICMP type=%d code=%d", src, dst, p.icmp4.Type(), p.icmp4.Code())
+	case p.has&HasICMPv6 != 0:
+		return fmt.Sprintf("%v > %v ICMPv6 type=%d code=%d", src, dst, p.icmp6.Type(), p.icmp6.Code())
+	case p.has&HasFragment != 0:
+		return fmt.Sprintf("%v > %v fragment of protocol %v", src, dst, p.proto)
+	case p.has&(HasIPv4|HasIPv6) != 0:
+		return fmt.Sprintf("%v > %v protocol %v len=%d", src, dst, p.proto, len(p.l4))
+	case p.has&HasEthernet != 0:
+		return fmt.Sprintf("%v > %v ethertype %v len=%d", p.eth.Src(), p.eth.Dst(), p.eth.Type(), len(p.raw))
+	}
+	return fmt.Sprintf("%d bytes", len(p.raw))
+}

@@ -1,0 +1,138 @@
+package packet
+
+import (
+	"encoding/binary"
+	"strings"
+)
+
+// Offsets of the TCP header (RFC 9293 §3.1).
+const (
+	offTCPSrcPort  = 0
+	offTCPDstPort  = 2
+	offTCPSeq      = 4
+	offTCPAck      = 8
+	offTCPOffset   = 12
+	offTCPFlags    = 13
+	offTCPWindow   = 14
+	offTCPChecksum = 16
+	offTCPUrgent   = 18
+
+	// TCPMinLen is the length of a TCP header without options in bytes.
+	TCPMinLen = 20
+	// TCPMaxOptions is how many bytes the options may take.
+	TCPMaxOptions = 40
+)
+
+// TCPFlags are the control bits of a segment.
+type TCPFlags uint8
+
+// The control bits (RFC 9293 §3.1).
+const (
+	FIN TCPFlags = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+	ECE
+	CWR
+)
+
+var flagNames = [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
+
+// String gives "SYN|ACK", or "none".
+func (f TCPFlags) String() string {
+	if f == 0 {
+		return "none"
+	}
+	var set []string
+	for i, name := range flagNames {
+		if f&(1<<i) != 0 {
+			set = append(set, name)
+		}
+	}
+	return strings.Join(set, "|")
+}
+
+// TCPView reads a segment in place. Only ParseTCP makes a usable one.
+type TCPView struct{ b []byte }
+
+// ParseTCP checks that the header lies inside the segment, which the caller
+// has cut at the length the IP header declares.
+func ParseTCP(seg []byte) (TCPView, Reason) {
+	if len(seg) < TCPMinLen {
+		return TCPView{}, ReasonTCPTruncated
+	}
+	if n := int(seg[offTCPOffset]>>4) * 4; n < TCPMinLen || n > len(seg) {
+		return TCPView{}, ReasonTCPDataOffset
+	}
+	return TCPView{seg[:len(seg):len(seg)]}, ReasonNone
+}
+
+// SrcPort is the source port.
+func (v TCPView) SrcPort() uint16 { return binary.BigEndian.Uint16(v.b[offTCPSrcPort:]) }
+
+// DstPort is the destination port.
+func (v TCPView) DstPort() uint16 { return binary.BigEndian.Uint16(v.b[offTCPDstPort:]) }
+
+// Seq is the sequence number.
+func (v TCPView) Seq() Seq { return Seq(binary.BigEndian.Uint32(v.b[offTCPSeq:])) }
+
+// Ack is the acknowledgement number; it means nothing without ACK.
+func (v TCPView) Ack() Seq { return Seq(binary.BigEndian.Uint32(v.b[offTCPAck:])) }
+
+// HeaderLen is the header's length in bytes, 20 to 60.
+func (v TCPView) HeaderLen() int { return int(v.b[offTCPOffset]>>4) * 4 }
+
+// Reserved are the four bits between data offset and flags; the lowest is AE.
+func (v TCPView) Reserved() uint8 { return v.b[offTCPOffset] & 0x0f }
+
+// Flags are the control bits.
+func (v TCPView) Flags() TCPFlags { return TCPFlags(v.b[offTCPFlags]) }
+
+// Window is the window field, unscaled.
+func (v TCPView) Window() uint16 { return binary.BigEndian.Uint16(v.b[offTCPWindow:]) }
+
+// Checksum is the checksum field.
+func (v TCPView) Checksum() uint16 { return binary.BigEndian.Uint16(v.b[offTCPChecksum:]) }
+
+// Urgent is the urgent pointer.
+func (v TCPView) Urgent() uint16 { return binary.BigEndian.Uint16(v.b[offTCPUrgent:]) }
+
+// Options are the bytes of the options, 0 to 40.
+func (v TCPView) Options() []byte { return v.b[TCPMinLen:v.HeaderLen()] }
+
+// Payload is what follows the header.
+func (v TCPView) Payload() []byte { return v.b[v.HeaderLen():] }
+
+// TCP holds the values of a TCP header to send. Reserved bits and the urgent
+// pointer have no field.
+type TCP struct {
+	SrcPort, DstPort uint16
+	Seq, Ack         Seq
+	Flags            TCPFlags
+	Window           uint16
+	// OptionLimit is how many bytes the options may take if that is possible;
+	// a header that is no longer than the received one keeps a full segment
+	// within the path MTU. Options are written without alignment where the
+	// aligned form is longer.
+	OptionLimit int
+	Options     TCPOptions
+}
+
+// encode writes the header, whose options take n bytes. sum is that of payload
+// and pseudo header.
+func (h *TCP) encode(b []byte, n int, packed bool, sum Sum) {
+	binary.BigEndian.PutUint16(b[offTCPSrcPort:], h.SrcPort)
+	binary.BigEndian.PutUint16(b[offTCPDstPort:], h.DstPort)
+	binary.BigEndian.PutUint32(b[offTCPSeq:], uint32(h.Seq))
+	binary.BigEndian.PutUint32(b[offTCPAck:], uint32(h.Ack))
+	b[offTCPOffset] = uint8((TCPMinLen+n)/4) << 4
+	b[offTCPFlags] = uint8(h.Flags)
+	binary.BigEndian.PutUint16(b[offTCPWindow:], h.Window)
+	binary.BigEndian.PutUint32(b[offTCPChecksum:], 0) // and the urgent pointer
+	if n > 0 {
+		h.Options.encode(b[TCPMinLen:TCPMinLen+n], packed)
+	}
+	binary.BigEndian.PutUint16(b[offTCPChecksum:], sum.Add(SumBytes(b[:TCPMinLen+n])).Checksum())
+}

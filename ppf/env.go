@@ -1,0 +1,37 @@
+package ppf
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/promethos/promethos/packet"
+)
+
+// ErrNoRoute reports that no route leads to a destination.
+var ErrNoRoute = errors.New("no route to destination")
+
+// Route tells how this host would send a packet.
+type Route struct {
+	Out     int32      // interface index
+	Src     netip.Addr // preferred source address, that of the outgoing interface
+	Gateway netip.Addr // zero where the destination is on the link
+}
+
+// Env is the world around the engine: time, randomness and what the host
+// knows. All methods are safe for concurrent use and do not block for longer
+// than one netlink request. Tests and replay bring their own.
+type Env interface {
+	// Now gives the time in nanoseconds since 1970.
+	Now() int64
+	// Uint32 gives a random number; it is the engine's only randomness.
+	Uint32() uint32
+	// DeviceName names an interface, "" where the index is unknown.
+	DeviceName(index int32) string
+	// Route looks up the way to dst for a packet that came in at interface in
+	// (0: made by this host).
+	Route(dst netip.Addr, in int32) (Route, error)
+	// ReservePort takes a port of local address a so that no socket of this
+	// host can use it, until ReleasePort. The error says what is exhausted.
+	ReservePort(a netip.Addr, proto packet.Protocol) (uint16, error)
+	ReleasePort(a netip.Addr, proto packet.Protocol, port uint16)
+}

@@ -1,0 +1,172 @@
+package ppf
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/promethos/promethos/packet"
+)
+
+// Device is a network interface as the hook saw it; the zero value means that
+// the hook does not know it.
+type Device struct {
+	Index int32
+	env   Env
+}
+
+// Name is the interface's name, "" where it is unknown.
+func (d Device) Name() string {
+	if d.Index == 0 {
+		return ""
+	}
+	return d.env.DeviceName(d.Index)
+}
+
+// maxFindings is how many repairs of one packet are told apart; further ones
+// are applied but not counted.
+const maxFindings = 8
+
+type finding struct {
+	reason Reason
+	value  uint64
+	do     Do
+}
+
+// Exchange is one received packet and the packet to send in its place, on its
+// way through the user functions of a flow. It carries the seven values of
+// thesis 4.1.2 (instance, direction, received packet, packet to send, in and
+// out device, hook), and connection, time and route lookup. It is lent for one
+// call of Process; nothing reached through it may be kept.
+type Exchange struct {
+	Instance *ProxyInstance
+	Dir      Dir
+	In       *packet.Packet // read-only
+	Out      packet.Out     // nothing set: the packet is dropped at the end of the chain
+	InDev    Device
+	OutDev   Device
+	Hook     Hook
+	// Conn is the packet's connection, locked; nil while there is none. For an
+	// ICMP error it is the connection that the error quotes.
+	Conn *Conn
+	// Now is when the packet was taken, in nanoseconds since 1970.
+	Now int64
+	// Quote is what an ICMP error quotes, nil for other packets. Dir is then
+	// the flow in which the error travels: towards the sender of what is quoted.
+	Quote *packet.Quote
+
+	worker    *worker
+	frame     *Frame
+	flow      *flowRef
+	key       Key
+	hasKey    bool
+	unchanged bool
+	counted   bool // in the flow's In
+	found     [maxFindings]finding
+	foundN    int
+	value     uint64 // of the last Refuse
+	quote     packet.Quote
+	received  packet.Packet
+}
+
+// Env is the world around the engine.
+func (x *Exchange) Env() Env { return x.worker.engine.env }
+
+// CsumNotReady says that layer 4 checksums of In are not filled in yet and must
+// not be verified.
+func (x *Exchange) CsumNotReady() bool { return x.frame.CsumNotReady }
+
+// Client is the address of the flow's client as the received packet shows it.
+func (x *Exchange) Client() netip.Addr {
+	if x.Conn != nil {
+		return x.Conn.key[ClientToServer].SrcAddr()
+	}
+	if x.Dir == ClientToServer {
+		return x.In.Src()
+	}
+	return x.In.Dst()
+}
+
+// Create makes the packet's connection, locked as x.Conn, with the given
+// limit of connections of this instance (0: none). It fails with a reason when
+// a limit is reached. The packet must have ports and no connection yet.
+func (x *Exchange) Create(limit int) Reason {
+	c, r := x.worker.engine.table.create(x.Instance, limit, x.key, x.Dir, x.Now)
+	x.Conn = c
+	return r
+}
+
+// Delete frees the packet's connection (thesis delete_connection_entry).
+func (x *Exchange) Delete() {
+	x.worker.engine.freed(x.Conn)
+	x.worker.engine.table.remove(x.Conn)
+	x.Conn = nil
+}
+
+// Rekey changes how packets of flow d of x.Conn look when they are received;
+// see [Table.Rekey].
+func (x *Exchange) Rekey(d Dir, k Key) bool { return x.worker.engine.table.Rekey(x.Conn, d, k) }
+
+// SetDeadline lets x.Conn expire at the given time in nanoseconds since 1970.
+func (x *Exchange) SetDeadline(at int64) { x.worker.engine.table.SetDeadline(x.Conn, at) }
+
+// Route looks up how this host sends a packet to dst that came in at InDev.
+func (x *Exchange) Route(dst netip.Addr) (Route, error) {
+	return x.worker.engine.env.Route(dst, x.InDev.Index)
+}
+
+// Refuse ends the chain with a reason and the value seen in the field that the
+// reason names. The instance's mode or an override may still let the received
+// packet pass, counted as would-drop.
+func (x *Exchange) Refuse(r Reason, value uint64) Verdict {
+	x.value = value
+	return Verdict{Action: Drop, Reason: r}
+}
+
+// Finding reports something that has one safe meaning: a repair, or a refusal
+// that may be overridden to one. When stop is true the function returns v; else
+// it goes on and leaves the thing out or mends it.
+func (x *Exchange) Finding(r Reason, value uint64) (v Verdict, stop bool) {
+	do := x.Instance.do(r, x)
+	info := r.Info()
+	if do == DoRefuse || do == DoMonitor && info.Class == packet.Refused && !info.Repairable {
+		return x.Refuse(r, value), true
+	}
+	if do == DoMonitor {
+		x.unchanged = true
+	}
+	if x.foundN < maxFindings {
+		x.found[x.foundN] = finding{r, value, do}
+		x.foundN++
+	}
+	return Verdict{}, false
+}
+
+// SendReceived sends the received packet as it is (the thesis'
+// skb_to_send = skb): no interception. Only a function with Passes may call it.
+func (x *Exchange) SendReceived() { x.unchanged = true }
+
+// Emit sends an extra packet through the source; it never comes back to a hook
+// of ours. It allocates.
+func (x *Exchange) Emit(out *packet.Out) error {
+	head, err := out.Encode(make([]byte, packet.MaxHeaders))
+	if err != nil {
+		return err
+	}
+	if err := x.worker.engine.emit(append(head, out.Payload()...)); err != nil {
+		return err
+	}
+	x.worker.countersOf(x.Instance).flow[x.Dir].Emitted++
+	return nil
+}
+
+// MayAnswer says whether an answer of ours to this packet is within the
+// instance's rate limit, and counts it.
+func (x *Exchange) MayAnswer() bool { return x.Instance.answers.allow(x.Now) }
+
+// Report says something of this packet in the event stream, limited in rate
+// per instance. It allocates only while the limit is not reached.
+func (x *Exchange) Report(format string, args ...any) {
+	if x.Instance.events.allow(x.Now) {
+		x.worker.engine.events.Add(Event{Kind: EventPacket, Instance: x.Instance.Name, Text: fmt.Sprintf(format, args...)})
+	}
+}

@@ -1,0 +1,127 @@
+package ppf
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Processor is a user function that has been made ready for one proxy
+// instance. Process reads x.In, edits x.Out and answers with a verdict; Accept
+// goes on to the next function of the flow. It must not block, and must not
+// keep x or a slice reached through it. It is called by several workers at
+// once, but for one connection by one worker at a time.
+type Processor interface {
+	Process(x *Exchange) Verdict
+}
+
+// ProcessFunc is a Processor without state of its own.
+type ProcessFunc func(x *Exchange) Verdict
+
+// Process calls f.
+func (f ProcessFunc) Process(x *Exchange) Verdict { return f(x) }
+
+// SentObserver is a Processor that wants to know that the packet it helped to
+// build was really sent: received and sent states are kept apart, since a
+// later function or a limit may still drop the packet (thesis 4.2.3). Sent runs
+// after the verdict is final, with the same Exchange.
+type SentObserver interface {
+	Sent(x *Exchange)
+}
+
+// ConnObserver is a Processor that wants to know that a connection of its
+// instance is about to be freed. The connection is locked.
+type ConnObserver interface {
+	Freed(c *Conn)
+}
+
+// UserFunction is one named step that a PFM registers (thesis 4.1.2,
+// register_user_function).
+type UserFunction struct {
+	Name string
+	Doc  string // one sentence
+	// Module is the PFM that registered it; Register fills it in.
+	Module string
+	Level  Level
+	// Layer is the lowest layer of the OSI model that the function works on.
+	Layer uint8
+	// ExchangesAddress says that what this function sends carries other
+	// addresses than what it received: replies must be taken before conntrack
+	// and routing see them.
+	ExchangesAddress bool
+	// Passes says that the function may send a received packet unchanged.
+	Passes bool
+	// Settings returns a pointer to a new struct of defaults with `conf` tags,
+	// decoded by Decode; nil where the function has no settings.
+	Settings func() any
+	// Bind makes the function ready for one proxy instance; both flows share
+	// the result. It is called anew when the instance's settings change.
+	Bind func(b Binding) (Processor, error)
+}
+
+// Binding is what a user function gets to know of the instance it is bound to.
+type Binding struct {
+	Instance *ProxyInstance
+	// Settings is what UserFunction.Settings made, with the configured values
+	// filled in and validated; nil where there are no settings.
+	Settings any
+	Env      Env
+}
+
+// FunctionRegistry holds the user functions by name. Reading is lock-free.
+type FunctionRegistry struct {
+	mu       sync.Mutex // serialises writers
+	byName   atomic.Pointer[map[string]*UserFunction]
+	onChange func()
+}
+
+func newFunctionRegistry(onChange func()) *FunctionRegistry {
+	r := &FunctionRegistry{onChange: onChange}
+	r.byName.Store(&map[string]*UserFunction{})
+	return r
+}
+
+// Lookup finds a function by name.
+func (r *FunctionRegistry) Lookup(name string) (*UserFunction, bool) {
+	f, ok := (*r.byName.Load())[name]
+	return f, ok
+}
+
+// List gives all functions, sorted by name.
+func (r *FunctionRegistry) List() []*UserFunction {
+	return slices.SortedFunc(maps.Values(*r.byName.Load()), func(a, b *UserFunction) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
+}
+
+// register adds f; from the next packet on flows that name it run it.
+func (r *FunctionRegistry) register(f *UserFunction) error {
+	if f.Name == "" || f.Bind == nil {
+		return fmt.Errorf("register user function %q: it needs a name and Bind", f.Name)
+	}
+	r.mu.Lock()
+	old := *r.byName.Load()
+	if have, taken := old[f.Name]; taken {
+		r.mu.Unlock()
+		return fmt.Errorf("register user function %q: module %s has registered that name (unload it first)", f.Name, have.Module)
+	}
+	next := maps.Clone(old)
+	next[f.Name] = f
+	r.byName.Store(&next)
+	r.mu.Unlock()
+	r.onChange()
+	return nil
+}
+
+// unregister removes a function; it returns when no worker runs it any more.
+func (r *FunctionRegistry) unregister(name string) {
+	r.mu.Lock()
+	next := maps.Clone(*r.byName.Load())
+	delete(next, name)
+	r.byName.Store(&next)
+	r.mu.Unlock()
+	r.onChange()
+}

@@ -1,0 +1,411 @@
+package ppf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/promethos/promethos/packet"
+)
+
+// String gives the number in decimal.
+func (n InstanceNumber) String() string { return strconv.FormatUint(uint64(n), 10) }
+
+// ProxyInstance is one proxy: two flows, each bound to a PromethOS instance
+// number (thesis 3.2.4). It does not change once it is in use: a new
+// configuration makes a new value with the same identity, counters and
+// connections.
+type ProxyInstance struct {
+	Name     string
+	Number   [2]InstanceNumber // per flow; 0 for the missing flow of a half instance
+	Layer    [2]uint8          // 2 to 7, as the config string says; stored and shown
+	Chain    [2][]string       // names of user functions
+	Initiate Initiate
+	Others   Others
+	Mode     Mode
+	Fail     Fail
+	// Group is the hook of the client-to-server flow; see Key.Group.
+	Group Hook
+
+	id         uint32
+	spec       *InstanceSpec // nil for an instance made with config strings
+	overrides  map[Reason][]override
+	processors map[string]Processor
+	counters   []counters // by worker; shared by all values of one identity
+	events     *rateLimit
+	answers    *rateLimit
+}
+
+type override struct {
+	client netip.Prefix
+	do     Do
+}
+
+// Half reports whether the instance has a client-to-server flow only: it sees
+// what the client sends and never the answers.
+func (p *ProxyInstance) Half() bool { return p.Number[ServerToClient] == 0 }
+
+// MayOpen reports whether connections may be opened in direction d.
+func (p *ProxyInstance) MayOpen(d Dir) bool {
+	return d == ClientToServer || p.Initiate != InitiateClient
+}
+
+// do says what a finding of reason r leads to: the most specific override
+// first, then the mode.
+func (p *ProxyInstance) do(r Reason, x *Exchange) Do {
+	if len(p.overrides) > 0 {
+		for _, o := range p.overrides[r] {
+			if !o.client.IsValid() || o.client.Contains(x.Client()) {
+				return o.do
+			}
+		}
+	}
+	switch {
+	case p.Mode == Monitor:
+		return DoMonitor
+	case p.Mode == Strict || r.Info().Class == packet.Refused:
+		return DoRefuse
+	}
+	return DoRepair
+}
+
+// newPlainInstance makes the instance of a plugin other than PROXY.
+func newPlainInstance(name string, n InstanceNumber) *ProxyInstance {
+	return &ProxyInstance{Name: name, Number: [2]InstanceNumber{n}, events: newEventLimit(), answers: newAnswerLimit()}
+}
+
+// flowRef is what an instance number leads to: one flow of a proxy instance,
+// compiled.
+type flowRef struct {
+	proxy     *ProxyInstance
+	dir       Dir
+	steps     []step
+	observers []SentObserver
+}
+
+type step struct {
+	name string
+	proc Processor // nil: no function of that name is registered
+}
+
+// proxyPlugin is the plugin PROXY: the proxy framework itself (thesis 3.2.1).
+type proxyPlugin struct {
+	engine *Engine
+	// refs is indexed by instance number, byID by ProxyInstance.id; both are
+	// replaced as a whole. Engine.mu guards writing.
+	refs    atomic.Pointer[[]*flowRef]
+	byID    atomic.Pointer[[]*ProxyInstance]
+	pending map[InstanceNumber]*ProxyInstance // file instances about to be configured
+}
+
+func newProxyPlugin(e *Engine) *proxyPlugin {
+	p := &proxyPlugin{engine: e, pending: map[InstanceNumber]*ProxyInstance{}}
+	p.refs.Store(&[]*flowRef{nil})
+	p.byID.Store(&[]*ProxyInstance{nil})
+	return p
+}
+
+// Load takes the plugin-wide configuration: "" or "connections N".
+func (p *proxyPlugin) Load(config string) error {
+	if config == "" {
+		return nil
+	}
+	word, number, _ := strings.Cut(strings.TrimSpace(config), " ")
+	n, err := strconv.Atoi(strings.TrimSpace(number))
+	if word != "connections" || err != nil || n < 1 || n > maxConnections {
+		return fmt.Errorf("configuration %q: unknown (write `connections N`, N from 1 to %d)", config, maxConnections)
+	}
+	p.engine.table.setLimit(n)
+	return nil
+}
+
+// Config makes a proxy instance from `cs <layer> f1,f2.` or completes one from
+// `sc <instance> f3.` (thesis 4.1.3).
+func (p *proxyPlugin) Config(config string, n InstanceNumber) error {
+	cs, err := ParseConfigString(config)
+	if err != nil {
+		return err
+	}
+	if cs.Dir == ClientToServer {
+		proxy := &ProxyInstance{
+			Name: fmt.Sprintf("%d/0", n), id: p.nextID(),
+			counters: make([]counters, len(p.engine.workers)), events: newEventLimit(), answers: newAnswerLimit(),
+			Group: p.engine.hookOf(n),
+		}
+		proxy.Number[ClientToServer], proxy.Layer[ClientToServer], proxy.Chain[ClientToServer] = n, cs.Layer, cs.Functions
+		return p.adopt(proxy)
+	}
+	old := p.find(InstanceNumber(cs.Instance))
+	switch {
+	case old == nil || old.Number[ClientToServer] != InstanceNumber(cs.Instance):
+		return fmt.Errorf("config string %q: instance %d: no client-to-server flow has that number (configure `cs <layer> <functions>.` first and use the number it got)", config, cs.Instance)
+	case !old.Half():
+		return fmt.Errorf("config string %q: instance %d: is bound to instance %d already (make a new `cs` flow, or `promethos reconfig %d`)",
+			config, cs.Instance, old.Number[ServerToClient], old.Number[ServerToClient])
+	}
+	proxy := old.clone()
+	proxy.Name = fmt.Sprintf("%d/%d", cs.Instance, n)
+	proxy.Number[ServerToClient], proxy.Layer[ServerToClient], proxy.Chain[ServerToClient] = n, old.Layer[ClientToServer], cs.Functions
+	return p.adopt(proxy)
+}
+
+// Reconfig replaces the function list of one flow.
+func (p *proxyPlugin) Reconfig(config string, n InstanceNumber) error {
+	cs, err := ParseConfigString(config)
+	if err != nil {
+		return err
+	}
+	old := p.find(n)
+	if old == nil {
+		return fmt.Errorf("instance %d: unknown", n)
+	}
+	d := ClientToServer
+	if old.Number[ServerToClient] == n {
+		d = ServerToClient
+	}
+	if cs.Dir != d {
+		return fmt.Errorf("config string %q: instance %d is the %v flow (start with `%v`)", config, n, d, d)
+	}
+	if d == ServerToClient && InstanceNumber(cs.Instance) != old.Number[ClientToServer] {
+		return fmt.Errorf("config string %q: instance %d is bound to instance %d (write that number)", config, n, old.Number[ClientToServer])
+	}
+	proxy := old.clone()
+	proxy.Chain[d] = cs.Functions
+	if d == ClientToServer {
+		proxy.Layer[d] = cs.Layer
+	}
+	return p.adopt(proxy)
+}
+
+// Target runs the flow's user functions in order (thesis 4.1.3, handle_packet).
+func (p *proxyPlugin) Target(x *Exchange, n InstanceNumber) Verdict {
+	flow := (*p.refs.Load())[n]
+	x.flow, x.Instance, x.Dir = flow, flow.proxy, flow.dir
+	for i := range flow.steps {
+		proc := flow.steps[i].proc
+		if proc == nil {
+			return x.Refuse(ReasonFunctionMissing, uint64(i))
+		}
+		if v := proc.Process(x); v.Action != Accept {
+			return v
+		}
+	}
+	if !x.Out.IsSet() && !x.unchanged {
+		if x.Dir == ClientToServer {
+			x.Report("Proxy: Unable to process c2p packet")
+		} else {
+			x.Report("Proxy: Unable to process s2p packet")
+		}
+		return x.Refuse(ReasonUnhandled, 0)
+	}
+	return Verdict{Action: Accept}
+}
+
+// Remove ends one flow; with its client-to-server flow a proxy instance ends.
+// The rules that lead to it are gone already, so that no new connection comes.
+func (p *proxyPlugin) Remove(n InstanceNumber) error {
+	proxy := p.find(n)
+	if proxy == nil {
+		return nil
+	}
+	if proxy.Number[ServerToClient] == n {
+		half := proxy.clone()
+		half.Name = fmt.Sprintf("%d/0", proxy.Number[ClientToServer])
+		half.Number[ServerToClient], half.Chain[ServerToClient] = 0, nil
+		if err := p.adopt(half); err != nil {
+			return err
+		}
+		p.engine.synchronize()
+		p.forget(n)
+		return nil
+	}
+	p.engine.table.each(func(c *Conn) bool {
+		if c.proxy != proxy.id {
+			return true
+		}
+		p.engine.observeFreed(proxy, c)
+		return false
+	})
+	p.engine.retire(proxy)
+	p.forget(proxy.Number[:]...)
+	byID := slices.Clone(*p.byID.Load())
+	byID[proxy.id] = nil
+	p.byID.Store(&byID)
+	return nil
+}
+
+// forget takes instance numbers out of use for good.
+func (p *proxyPlugin) forget(numbers ...InstanceNumber) {
+	refs := slices.Clone(*p.refs.Load())
+	for _, n := range numbers {
+		refs[n] = nil
+	}
+	p.refs.Store(&refs)
+}
+
+// Unload does nothing: the framework stays with the engine.
+func (p *proxyPlugin) Unload() error { return nil }
+
+func (p *proxyPlugin) nextID() uint32 { return uint32(len(*p.byID.Load())) }
+
+func (p *proxyPlugin) find(n InstanceNumber) *ProxyInstance {
+	if refs := *p.refs.Load(); int(n) < len(refs) && refs[n] != nil {
+		return refs[n].proxy
+	}
+	return nil
+}
+
+// clone copies an instance for a change; identity and counters stay.
+func (p *ProxyInstance) clone() *ProxyInstance {
+	c := *p
+	return &c
+}
+
+// adopt checks and binds a new or changed proxy instance and puts it in place
+// of the one with the same identity, in one step for packets.
+func (p *proxyPlugin) adopt(proxy *ProxyInstance) error {
+	if err := p.bind(proxy); err != nil {
+		return err
+	}
+	refs := slices.Clone(*p.refs.Load())
+	for d, n := range proxy.Number {
+		if n == 0 {
+			continue
+		}
+		for int(n) >= len(refs) {
+			refs = append(refs, nil)
+		}
+		refs[n] = proxy.compile(Dir(d))
+	}
+	byID := slices.Clone(*p.byID.Load())
+	for int(proxy.id) >= len(byID) {
+		byID = append(byID, nil)
+	}
+	isNew := byID[proxy.id] == nil
+	byID[proxy.id] = proxy
+	p.byID.Store(&byID)
+	p.refs.Store(&refs)
+	e := p.engine.events
+	e.Add(Event{Kind: EventInstance, Instance: proxy.Name,
+		Text: fmt.Sprintf("PROXY: proxy_generic instance cs:%d sc:%d", proxy.Number[0], proxy.Number[1])})
+	if isNew || proxy.Half() {
+		e.Add(Event{Kind: EventInstance, Instance: proxy.Name, Text: "PROXY: Functions CS " + strings.Join(proxy.Chain[0], ",")})
+	}
+	if !proxy.Half() {
+		e.Add(Event{Kind: EventInstance, Instance: proxy.Name, Text: "PROXY: Functions SC " + strings.Join(proxy.Chain[1], ",")})
+	}
+	return nil
+}
+
+// bind makes every function of both flows ready for the instance. Functions
+// that have no settings of their own and are bound already stay as they are.
+func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
+	proxy.processors = map[string]Processor{}
+	for _, chain := range proxy.Chain {
+		for _, name := range chain {
+			if _, done := proxy.processors[name]; done {
+				continue
+			}
+			f, ok := p.engine.functions.Lookup(name)
+			if !ok {
+				return fmt.Errorf("function %q: unknown (`promethos functions` lists what is registered; load its module with `promethos module load`)", name)
+			}
+			if f.ExchangesAddress && proxy.Mode == Monitor {
+				return fmt.Errorf("function %q: exchanges addresses, so mode monitor cannot send packets unchanged (use repair or strict)", name)
+			}
+			proc, err := p.bindOne(proxy, f)
+			if err != nil {
+				return err
+			}
+			proxy.processors[name] = proc
+		}
+	}
+	return nil
+}
+
+func (p *proxyPlugin) bindOne(proxy *ProxyInstance, f *UserFunction) (Processor, error) {
+	b := Binding{Instance: proxy, Env: p.engine.env}
+	if f.Settings != nil {
+		b.Settings = f.Settings()
+		if proxy.spec != nil {
+			if v, ok := proxy.spec.Modules[f.Name]; ok {
+				if err := DecodeSettings(b.Settings, v, "modules."+f.Name); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	proc, err := f.Bind(b)
+	if err != nil {
+		return nil, fmt.Errorf("function %q: %w", f.Name, err)
+	}
+	return proc, nil
+}
+
+// compile resolves one flow's names.
+func (p *ProxyInstance) compile(d Dir) *flowRef {
+	ref := &flowRef{proxy: p, dir: d}
+	for _, name := range p.Chain[d] {
+		proc := p.processors[name]
+		ref.steps = append(ref.steps, step{name, proc})
+		if o, ok := proc.(SentObserver); ok {
+			ref.observers = append(ref.observers, o)
+		}
+	}
+	return ref
+}
+
+// rebind compiles all flows anew after functions came or went. A function that
+// is gone leaves a hole, which drops its packets; one that came back fills it.
+func (p *proxyPlugin) rebind() {
+	refs := slices.Clone(*p.refs.Load())
+	byID := slices.Clone(*p.byID.Load())
+	for id, old := range byID {
+		if old == nil {
+			continue
+		}
+		proxy := old.clone()
+		proxy.processors = map[string]Processor{}
+		for _, name := range slices.Concat(proxy.Chain[0], proxy.Chain[1]) {
+			f, ok := p.engine.functions.Lookup(name)
+			if !ok || proxy.processors[name] != nil {
+				continue
+			}
+			if have := old.processors[name]; have != nil {
+				proxy.processors[name] = have
+				continue
+			}
+			proc, err := p.bindOne(proxy, f)
+			if err != nil {
+				p.engine.events.Add(Event{Kind: EventInstance, Instance: proxy.Name, Text: "PROXY: " + err.Error()})
+				continue
+			}
+			proxy.processors[name] = proc
+		}
+		byID[id] = proxy
+		for d, n := range proxy.Number {
+			if n != 0 {
+				refs[n] = proxy.compile(Dir(d))
+			}
+		}
+	}
+	p.byID.Store(&byID)
+	p.refs.Store(&refs)
+}
+
+// usersOf lists the instances with a flow that names a function.
+func (p *proxyPlugin) usersOf(function string) []*ProxyInstance {
+	var users []*ProxyInstance
+	for _, proxy := range *p.byID.Load() {
+		if proxy != nil && (slices.Contains(proxy.Chain[0], function) || slices.Contains(proxy.Chain[1], function)) {
+			users = append(users, proxy)
+		}
+	}
+	return users
+}
+
+// proxyOf finds the instance that owns a live connection.
+func (p *proxyPlugin) proxyOf(id uint32) *ProxyInstance { return (*p.byID.Load())[id] }

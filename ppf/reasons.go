@@ -1,0 +1,43 @@
+package ppf
+
+import "github.com/promethos/promethos/packet"
+
+// The framework's own reasons.
+var (
+	// ReasonUnset is a drop for which a module gave no reason: a bug of it.
+	ReasonUnset = newReason(ReasonInfo{Name: "chain.unset", Field: "verdict",
+		Doc: "a user function dropped the packet without giving a reason, which is a bug of its module"})
+	// ReasonUnhandled is thesis 4.1.3: no function set a packet to send.
+	ReasonUnhandled = newReason(ReasonInfo{Name: "chain.unhandled", Field: "chain",
+		Doc:   "no user function of the flow built a packet to send",
+		Trips: "traffic of a protocol that no function of the chain handles", Relax: "add a function for the protocol to the chain, or narrow the match"})
+	// ReasonFunctionMissing is a flow that names a function nobody registered.
+	ReasonFunctionMissing = newReason(ReasonInfo{Name: "chain.function-missing", Field: "chain",
+		Doc:   "the flow names a user function that is not registered now",
+		Trips: "all traffic of the instance while a module is unloaded", Relax: "promethos module load"})
+	// ReasonPanic is a fault in a user function; only its packet is lost.
+	ReasonPanic = newReason(ReasonInfo{Name: "chain.panic", Field: "chain",
+		Doc: "a user function panicked; the packet is dropped and the rest goes on"})
+	// ReasonEncode is an Out that the encoder cannot write.
+	ReasonEncode = newReason(ReasonInfo{Name: "chain.encode", Field: "chain",
+		Doc: "the packet that the chain built is incomplete or too long"})
+	// ReasonCut is a packet longer than the source can hand over.
+	ReasonCut = newReason(ReasonInfo{Name: "source.cut", Field: "frame.length",
+		Doc: "the packet is longer than the source's copy range, so not all of it was received", Trips: "none known"})
+	// ReasonTableFull and ReasonInstanceFull are the limits of connections.
+	ReasonTableFull = newReason(ReasonInfo{Name: "conn.limit-table", Field: "connections",
+		Doc:   "the table of connections is full",
+		Trips: "new connections on a very busy host", Relax: "plugins: {PROXY: connections N}"})
+	ReasonInstanceFull = newReason(ReasonInfo{Name: "conn.limit-instance", Field: "connections",
+		Doc:   "the instance has as many connections as its limit allows",
+		Trips: "new connections of a busy instance", Relax: "modules: {tcp: {connections: N}}"})
+	// ReasonKeyTaken is a connection whose replies would look like another's.
+	ReasonKeyTaken = newReason(ReasonInfo{Name: "conn.key-taken", Field: "tuple",
+		Doc: "another connection of the same hook already owns this tuple", Trips: "none known"})
+	// ReasonOthers is traffic of a server that no instance matches.
+	ReasonOthers = newReason(ReasonInfo{Name: "others.refused", Field: "tuple",
+		Doc:   "no instance matches this traffic, and the server refuses all other traffic",
+		Trips: "ports and protocols of the server that no instance names", Relax: "others: pass, or an instance for it"})
+)
+
+func newReason(info ReasonInfo) Reason { return packet.NewReason("ppf", info) }

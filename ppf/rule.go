@@ -1,0 +1,358 @@
+package ppf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Origin says where a rule comes from.
+type Origin uint8
+
+// The origins.
+const (
+	OriginFile    Origin = iota // a configuration file; a reload replaces it
+	OriginRuntime               // a command; survives a reload, not a restart
+)
+
+// String names the origin.
+func (o Origin) String() string {
+	if o == OriginFile {
+		return "file"
+	}
+	return "runtime"
+}
+
+// Rule is one configured rule: criteria, plugin and config string, under a
+// PromethOS instance number. It does not change.
+type Rule struct {
+	Number   InstanceNumber
+	Chain    Hook   // where it was configured
+	Hooks    []Hook // where its packets are taken
+	Criteria Criteria
+	Plugin   string
+	Config   string
+	Origin   Origin
+	Name     string // the instance of a file; "" otherwise
+	Fail     Fail
+	// Early says that packets must be taken before conntrack and routing see
+	// them, because a function exchanges addresses.
+	Early bool
+
+	plugin Plugin
+}
+
+// flowHooks tells at which hooks the two flows of an instance configured at
+// hook h are taken. Answers of a server on this host never pass PREROUTING, and
+// packets for a client on this host never pass POSTROUTING; a packet never
+// passes both hooks of a pair.
+func flowHooks(h Hook) [2][]Hook {
+	switch h {
+	case Prerouting:
+		return [2][]Hook{{Prerouting}, {Prerouting, Output}}
+	case Input:
+		return [2][]Hook{{Input}, {Output}}
+	case Output:
+		return [2][]Hook{{Output}, {Input}}
+	case Postrouting:
+		return [2][]Hook{{Postrouting}, {Postrouting, Input}}
+	}
+	return [2][]Hook{{Forward}, {Forward}}
+}
+
+// exchangeHooks is flowHooks for an instance with a function that exchanges
+// addresses: the outgoing interface is known from FORWARD on, and replies must
+// be restored before routing.
+func exchangeHooks() [2][]Hook { return [2][]Hook{{Forward}, {Prerouting}} }
+
+// snapshot is what workers read: the rules of every hook, in order. It is
+// replaced as a whole.
+type snapshot struct {
+	byHook [NumHooks]hookRules
+	all    []*Rule // every rule once, for packets that hide what they are
+	refuse []netip.Prefix
+}
+
+type hookRules struct {
+	rules  []*Rule
+	groups []Hook // the groups of the connections that pass here
+}
+
+// match finds the first rule that selects t.
+func matchRule(rules []*Rule, t *Tuple) *Rule {
+	for _, r := range rules {
+		if r.Criteria.Match(t) {
+			return r
+		}
+	}
+	return nil
+}
+
+// refuses reports whether an address belongs to a server that refuses what no
+// instance matches.
+func (s *snapshot) refuses(a netip.Addr) bool {
+	return slices.ContainsFunc(s.refuse, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// publish builds a new snapshot from the rules and gives it to the workers;
+// Engine.mu is held.
+func (e *Engine) publish() {
+	s := &snapshot{refuse: e.refusePrefixes()}
+	for h := range e.chains {
+		for _, r := range e.chains[h] {
+			if !slices.Contains(s.all, r) {
+				s.all = append(s.all, r)
+			}
+			hr := &s.byHook[h]
+			hr.rules = append(hr.rules, r)
+			if proxy := e.proxy.find(r.Number); proxy != nil && !slices.Contains(hr.groups, proxy.Group) {
+				hr.groups = append(hr.groups, proxy.Group)
+			}
+		}
+	}
+	e.snap.Store(s)
+}
+
+func (e *Engine) refusePrefixes() []netip.Prefix {
+	var list []netip.Prefix
+	for i := range e.spec.Instances {
+		if in := &e.spec.Instances[i]; in.Others == OthersRefuse {
+			list = append(list, in.Match.Server...)
+		}
+	}
+	return list
+}
+
+// allRules lists every rule once, in the order of hooks.
+func (e *Engine) allRules() []*Rule {
+	var list []*Rule
+	for h := range e.chains {
+		for _, r := range e.chains[h] {
+			if !slices.Contains(list, r) {
+				list = append(list, r)
+			}
+		}
+	}
+	return list
+}
+
+// hookOf is the hook at which a rule was configured.
+func (e *Engine) hookOf(n InstanceNumber) Hook {
+	if e.configuring != nil && e.configuring.Number == n {
+		return e.configuring.Chain
+	}
+	for _, r := range e.allRules() {
+		if r.Number == n {
+			return r.Chain
+		}
+	}
+	return HookNone
+}
+
+// RuleSpec is a rule to be made by a command.
+type RuleSpec struct {
+	Chain    Hook
+	Criteria Criteria
+	Plugin   string
+	Config   string
+}
+
+// InsertRule makes a rule at a position of its chain, from 1; 0 appends. It
+// returns the new PromethOS instance number.
+func (e *Engine) InsertRule(spec RuleSpec, position int) (InstanceNumber, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	chain := e.chains[spec.Chain]
+	if position < 0 || position > len(chain)+1 {
+		return 0, fmt.Errorf("chain %v: rule number %d: out of range (1 to %d)", spec.Chain, position, len(chain)+1)
+	}
+	if position == 0 {
+		position = len(chain) + 1
+	}
+	r, err := e.configure(&Rule{
+		Chain: spec.Chain, Hooks: []Hook{spec.Chain}, Criteria: spec.Criteria,
+		Plugin: spec.Plugin, Config: spec.Config, Origin: OriginRuntime,
+	})
+	if err != nil {
+		return 0, err
+	}
+	e.chains[spec.Chain] = slices.Insert(slices.Clone(chain), position-1, r)
+	e.publish()
+	return r.Number, nil
+}
+
+// configure gives a rule the next number and lets its plugin make an instance.
+func (e *Engine) configure(r *Rule) (*Rule, error) {
+	plugin, name, err := e.plugin(r.Plugin)
+	if err != nil {
+		return nil, err
+	}
+	r.plugin, r.Plugin, r.Number = plugin, name, e.nextNumber
+	if name == "PROXY" {
+		if cs, err := ParseConfigString(r.Config); err == nil {
+			if err := e.loadModulesFor(e.ctx, cs.Functions); err != nil {
+				return nil, err
+			}
+			r.Early = r.Chain == Prerouting && e.exchanges(cs.Functions)
+		}
+	}
+	e.configuring = r
+	err = plugin.Config(r.Config, r.Number)
+	e.configuring = nil
+	if err != nil {
+		return nil, err
+	}
+	e.nextNumber++
+	e.events.Add(Event{Kind: EventInstance, Text: fmt.Sprintf("PROMETHOS: got unique instance %d", r.Number)})
+	return r, nil
+}
+
+func (e *Engine) exchanges(functions []string) bool {
+	return slices.ContainsFunc(functions, func(name string) bool {
+		f, ok := e.functions.Lookup(name)
+		return ok && f.ExchangesAddress
+	})
+}
+
+// DeleteRule removes the rule at a position of a chain, from 1.
+func (e *Engine) DeleteRule(chain Hook, position int) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, err := e.ruleAt(chain, position)
+	if err != nil {
+		return err
+	}
+	return e.dropRules([]*Rule{r})
+}
+
+// FindRule gives the position, from 1, of the rule of a chain with this
+// criteria, plugin and config string; 0 where there is none. same compares
+// criteria.
+func (e *Engine) FindRule(chain Hook, same func(*Rule) bool) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.IndexFunc(e.chains[chain], same) + 1
+}
+
+// ReplaceRule puts a new rule in the place of one; it gets a new number.
+func (e *Engine) ReplaceRule(spec RuleSpec, position int) (InstanceNumber, error) {
+	if err := e.DeleteRule(spec.Chain, position); err != nil {
+		return 0, err
+	}
+	return e.InsertRule(spec, position)
+}
+
+// FlushRules removes the rules of one chain, or of all (HookNone), that
+// commands made. Rules of the configuration file stay; kept is their number.
+func (e *Engine) FlushRules(chain Hook) (kept int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var gone []*Rule
+	for h := range e.chains {
+		if chain != HookNone && Hook(h) != chain {
+			continue
+		}
+		for _, r := range e.chains[h] {
+			if r.Origin == OriginRuntime {
+				gone = append(gone, r)
+			} else {
+				kept++
+			}
+		}
+	}
+	return kept, e.dropRules(gone)
+}
+
+func (e *Engine) ruleAt(chain Hook, position int) (*Rule, error) {
+	if position < 1 || position > len(e.chains[chain]) {
+		return nil, fmt.Errorf("chain %v: rule number %d: there is none (it has %d rules)", chain, position, len(e.chains[chain]))
+	}
+	r := e.chains[chain][position-1]
+	if r.Origin == OriginFile {
+		return nil, fmt.Errorf("chain %v: rule number %d: instance %s comes from the configuration file (edit the file and `promethos reload`)", chain, position, r.Name)
+	}
+	return r, nil
+}
+
+// dropRules takes rules out of the chains, then ends their plugin instances.
+// The end of a proxy's client-to-server flow ends the rule of the other flow
+// too, which would have nothing to run.
+func (e *Engine) dropRules(gone []*Rule) error {
+	for _, r := range slices.Clone(gone) {
+		proxy := e.proxy.find(r.Number)
+		if proxy == nil || proxy.Number[ClientToServer] != r.Number || proxy.Half() {
+			continue
+		}
+		for _, other := range e.allRules() {
+			if other.Number == proxy.Number[ServerToClient] && !slices.Contains(gone, other) {
+				gone = append(gone, other)
+			}
+		}
+	}
+	for h := range e.chains {
+		e.chains[h] = slices.DeleteFunc(slices.Clone(e.chains[h]), func(r *Rule) bool { return slices.Contains(gone, r) })
+	}
+	e.publish()
+	e.synchronize()
+	for _, r := range gone {
+		if err := r.plugin.Remove(r.Number); err != nil {
+			return fmt.Errorf("instance %d: remove: %w", r.Number, err)
+		}
+	}
+	e.unloadPlugins()
+	return nil
+}
+
+// Reconfig changes the plugin instance of a number (thesis 1.4.2).
+func (e *Engine) Reconfig(n InstanceNumber, config string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for h := range e.chains {
+		for i, r := range e.chains[h] {
+			if r.Number != n {
+				continue
+			}
+			if r.Origin == OriginFile {
+				return fmt.Errorf("instance %d: comes from the configuration file as %s (edit the file and `promethos reload`)", n, r.Name)
+			}
+			if cs, err := ParseConfigString(config); err == nil && r.Plugin == "PROXY" {
+				if err := e.loadModulesFor(e.ctx, cs.Functions); err != nil {
+					return err
+				}
+			}
+			if err := r.plugin.Reconfig(config, n); err != nil {
+				return err
+			}
+			changed := *r
+			changed.Config = config
+			e.chains[h] = slices.Clone(e.chains[h])
+			e.chains[h][i] = &changed
+			e.publish()
+			return nil
+		}
+	}
+	return fmt.Errorf("instance %d: there is none (`promethos instances` lists them)", n)
+}
+
+// Rules lists the rules of a chain in order.
+func (e *Engine) Rules(chain Hook) []*Rule {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.chains[chain])
+}
+
+// AllRules lists every rule once.
+func (e *Engine) AllRules() []*Rule {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.allRules()
+}
+
+// configString spells one flow of a file's instance as the thesis would.
+func configString(d Dir, layer uint8, cs InstanceNumber, functions []string) string {
+	if d == ClientToServer {
+		return fmt.Sprintf("cs %d %s.", layer, strings.Join(functions, ","))
+	}
+	return fmt.Sprintf("sc %d %s.", cs, strings.Join(functions, ","))
+}

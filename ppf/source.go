@@ -1,0 +1,90 @@
+package ppf
+
+import (
+	"context"
+
+	"github.com/promethos/promethos/packet"
+)
+
+// Frame is one packet on its way through a worker: what the source received,
+// and below it what the handler decided. Sources keep frames in fixed batches;
+// a handler never keeps a Frame or a slice of it after Handle returned.
+type Frame struct {
+	// Data holds the received bytes, from the IP header on (LinkRawIP) or from
+	// the Ethernet header on (LinkEthernet). It is lent and read-only.
+	Data []byte
+	// WireLen is the packet's length in bytes before the source's copy range
+	// cut it; the packet is whole when WireLen == len(Data).
+	WireLen int
+	Link    packet.LinkType
+	Hook    Hook
+	// In and Out are interface indices, 0 where the hook does not know them.
+	In, Out int32
+	Mark    uint32
+	// SrcMAC is the link-layer source address where HasMAC is set.
+	SrcMAC packet.MAC
+	HasMAC bool
+	// CsumNotReady says that layer 4 checksums are not filled in yet
+	// (NFQA_SKB_CSUMNOTREADY): they must not be verified.
+	CsumNotReady bool
+	// GSO says that this is a super-packet that the kernel or the card will cut
+	// into segments (NFQA_SKB_GSO).
+	GSO bool
+	// Time is when the source took the packet, in nanoseconds since 1970.
+	Time int64
+	// ID is the source's own handle of the packet.
+	ID uint32
+
+	// Action, set by the handler, is one of Drop, Accept, Queue, Repeat.
+	Action Action
+	// Queue is the queue number for Action Queue.
+	Queue uint16
+	// Head holds the headers our encoder wrote (in Buf); nil means that the
+	// received bytes go on unchanged. Body follows Head on the wire; it is a
+	// reference, usually into Data.
+	Head, Body []byte
+	// Buf is room for Head.
+	Buf [packet.MaxHeaders]byte
+}
+
+// Handler decides the frames of one worker. Handle sets Action, and where a
+// new packet is sent Head and Body, of every frame in the batch; it is called
+// from one goroutine only and must not block.
+type Handler interface {
+	Handle(batch []Frame)
+	// Tick is called between batches, at least every 100 ms, also without
+	// traffic; now is in nanoseconds since 1970.
+	Tick(now int64)
+}
+
+// SourceStats counts what a source saw, per queue or port.
+type SourceStats struct {
+	Name string // "queue 20560"
+	// Received, Sent and Emitted count packets that came in, verdicts that let
+	// a packet go on, and extra packets.
+	Received, Sent, Emitted uint64
+	// KernelDropped counts packets the kernel dropped because the queue was
+	// full, SocketDropped those that did not fit into our socket buffer, and
+	// VerdictErrors verdicts that the kernel refused.
+	KernelDropped, SocketDropped, VerdictErrors uint64
+	// Depth is the number of packets waiting for a verdict now.
+	Depth uint64
+}
+
+// Source delivers frames in batches and carries verdicts out. It knows nothing
+// of protocols. One goroutine per worker runs inside Run.
+type Source interface {
+	// Workers is how many handlers Run needs; it does not change.
+	Workers() int
+	// Run delivers frames until ctx is done, then answers what is still queued
+	// under a deadline, and returns. len(handlers) must be Workers().
+	Run(ctx context.Context, handlers []Handler) error
+	// Emit sends an extra packet, an IP packet from its header on. It is safe
+	// for concurrent use and the packet never comes back to a hook of ours.
+	Emit(pkt []byte) error
+	// Stats reads the counters; it is safe for concurrent use.
+	Stats() ([]SourceStats, error)
+	// Close gives the kernel's resources back; after it the kernel drops what
+	// our rules still select.
+	Close() error
+}

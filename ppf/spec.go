@@ -1,0 +1,148 @@
+package ppf
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/promethos/promethos/packet"
+)
+
+// Pos is a place in a configuration file, for messages. The zero value means
+// that the thing was not read from a file.
+type Pos struct {
+	File      string
+	Line, Col int // from 1
+}
+
+// String gives "file:line:column", or "" for the zero value.
+func (p Pos) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+}
+
+// OnExit says what becomes of the kernel rules when the daemon ends.
+type OnExit uint8
+
+// What happens at exit. The zero value is the default.
+const (
+	// ExitRemove leaves no rule behind.
+	ExitRemove OnExit = iota
+	// ExitBlock turns the selection into a drop in one transaction.
+	ExitBlock
+)
+
+// SourceKind says where an instance's packets come from.
+type SourceKind uint8
+
+// The sources. The zero value is the default.
+const (
+	SourceNFQueue SourceKind = iota
+	SourceInline
+	SourceListen
+)
+
+// Initiate says who may open connections.
+type Initiate uint8
+
+// Who may open connections. InitiateDefault is client where the match names a
+// port, both otherwise.
+const (
+	InitiateDefault Initiate = iota
+	InitiateClient
+	InitiateBoth
+)
+
+// Others says what becomes of traffic to and from a server that no instance
+// matches.
+type Others uint8
+
+// What becomes of other traffic. The zero value is the default.
+const (
+	OthersPass Others = iota
+	OthersRefuse
+)
+
+// Fail says what becomes of packets when the proxy cannot judge them.
+type Fail uint8
+
+// The fail policies. The zero value is the default.
+const (
+	FailClosed Fail = iota
+	FailOpen
+)
+
+// Do is what an override makes of a reason (DESIGN section 4).
+type Do uint8
+
+// The overrides.
+const (
+	DoMonitor Do = iota + 1
+	DoRepair
+	DoRefuse
+)
+
+// Override changes what one reason does, for all clients or for some.
+type Override struct {
+	Pos    Pos
+	Reason string
+	Client netip.Prefix // zero: every client
+	Do     Do
+}
+
+// Match is the everyday form of an instance's criteria: who the server is and
+// who its clients are. Flow turns it into Criteria.
+type Match struct {
+	// Protocol is a packet.Protocol; ProtocolAny, the zero value, is all.
+	Protocol packet.Protocol
+	Server   []netip.Prefix
+	Client   []netip.Prefix
+	Port     []PortRange // the server's
+	In, Out  string      // seen from the client to the server
+	Not      []Match     // each item excludes by itself; its Not is empty
+}
+
+// Flow gives the criteria of one flow.
+func (m *Match) Flow(d Dir) Criteria {
+	c := Criteria{
+		Protocol: m.Protocol, Src: m.Client, Dst: m.Server, DstPorts: m.Port,
+		In: m.In, Out: m.Out,
+	}
+	for i := range m.Not {
+		c.Not = append(c.Not, m.Not[i].Flow(ClientToServer))
+	}
+	if d == ServerToClient {
+		c = c.Reverse()
+	}
+	return c
+}
+
+// InstanceSpec is one proxy instance as configuration describes it.
+type InstanceSpec struct {
+	Pos    Pos
+	Name   string
+	Source SourceKind
+	Hook   Hook
+	Match  Match
+	// Chain lists the user functions of each flow; an empty list in one
+	// direction makes a half instance.
+	Chain    [2][]string
+	Initiate Initiate
+	Others   Others
+	Mode     Mode
+	Fail     Fail
+	Reasons  []Override
+	// Modules holds the settings of user functions by name, undecoded.
+	Modules map[string]Value
+}
+
+// Spec is one whole configuration. Configuration files become one; what
+// `promethos iptables` adds is kept beside it by the engine.
+type Spec struct {
+	Control    string   // path of the unix socket
+	ModuleDirs []string // absolute
+	OnExit     OnExit
+	QueueFirst uint16 // first queue number
+	Instances  []InstanceSpec
+}

@@ -1,0 +1,372 @@
+package ppf
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+
+	"github.com/promethos/promethos/packet"
+)
+
+// worker decides the packets of one source worker. Its lock is held for a batch
+// at a time: it guards the counters, and taking it proves that no packet is
+// inside the engine on this worker.
+type worker struct {
+	engine *Engine
+	id     int
+
+	mu        sync.Mutex
+	x         Exchange
+	tuple     Tuple
+	unmatched FlowCounters // packets that no instance matches, in both directions
+	engineOwn counters     // drops before an instance was found
+	timing    *Timing      // nil: not measured
+}
+
+func newWorker(e *Engine, id int) *worker {
+	w := &worker{engine: e, id: id}
+	w.x.worker = w
+	w.x.In = &w.x.received
+	return w
+}
+
+// Handle decides a batch; see Handler.
+func (w *worker) Handle(batch []Frame) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.engine.snap.Load()
+	for i := range batch {
+		f := &batch[i]
+		f.Action, f.Head, f.Body = Drop, nil, nil
+		if w.timing != nil {
+			start := w.engine.env.Now()
+			w.decide(s, f)
+			w.timing.add(w.engine.env.Now() - start)
+			continue
+		}
+		w.decide(s, f)
+	}
+}
+
+// Tick does what is due without a packet; see Handler.
+func (w *worker) Tick(now int64) { w.engine.sweep(now) }
+
+// reset makes the Exchange ready for a frame.
+func (x *Exchange) reset(f *Frame) {
+	x.Instance, x.flow, x.Conn, x.Quote = nil, nil, nil, nil
+	x.Dir, x.Hook, x.Now = ClientToServer, f.Hook, f.Time
+	x.InDev = Device{f.In, x.worker.engine.env}
+	x.OutDev = Device{f.Out, x.worker.engine.env}
+	x.frame, x.hasKey, x.unchanged, x.counted, x.foundN, x.value = f, false, false, false, 0, 0
+	x.Out.Reset()
+}
+
+// decide gives one packet its one verdict. A panic in a user function costs
+// that packet only.
+func (w *worker) decide(s *snapshot, f *Frame) {
+	x := &w.x
+	x.reset(f)
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.panicked(fault)
+		}
+		if x.Conn != nil {
+			x.Conn.mu.Unlock()
+			x.Conn = nil
+		}
+	}()
+	reason := x.In.Parse(f.Link, f.Data)
+	if reason == packet.ReasonNone && f.WireLen > len(f.Data) {
+		reason = ReasonCut
+	}
+	number, plugin := w.find(s, reason)
+	switch {
+	case number == 0:
+		w.noInstance(s, reason)
+	case reason != packet.ReasonNone:
+		w.refuseEarly(number, reason)
+	default:
+		w.finish(plugin.Target(x, number))
+	}
+}
+
+// find tells which instance number a packet belongs to, 0 for none, and what
+// runs there: by its connection, or for the first packet of one by the first
+// rule that matches.
+func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
+	x := &w.x
+	hr := &s.byHook[x.Hook]
+	rules := hr.rules
+	in := x.In
+	quoted := reason == packet.ReasonNone && in.IsICMPError()
+	switch {
+	case quoted:
+		if !w.quoteKey() {
+			quoted = false
+		}
+	case reason == packet.ReasonNone && (in.Has(packet.HasTCP) || in.Has(packet.HasUDP)):
+		x.key = Key{SrcPort: in.SrcPort(), DstPort: in.DstPort(), Protocol: in.Proto()}
+		if in.Has(packet.HasIPv4) {
+			ip := in.IPv4()
+			src, dst := ip.Src4(), ip.Dst4()
+			copy(x.key.Src[12:], src[:])
+			copy(x.key.Dst[12:], dst[:])
+		} else {
+			ip := in.IPv6()
+			x.key.Src, x.key.Dst, x.key.V6 = ip.Src16(), ip.Dst16(), true
+		}
+		x.hasKey = true
+	default:
+		// A fragment is taken at PREROUTING for the instances of every hook.
+		rules = s.all
+	}
+	if x.hasKey {
+		for _, group := range hr.groups {
+			x.key.Group = group
+			if c, d := w.engine.table.find(&x.key); c != nil {
+				x.Conn, x.Dir = c, d
+				if n := w.engine.proxy.proxyOf(c.proxy).Number[d]; n != 0 {
+					return n, w.engine.proxy
+				}
+				c.mu.Unlock()
+				x.Conn = nil
+			}
+		}
+	}
+	w.fillTuple(reason, quoted)
+	r := matchRule(rules, &w.tuple)
+	if r == nil && quoted {
+		w.fillTuple(reason, false)
+		r = matchRule(rules, &w.tuple)
+	}
+	if r == nil {
+		return 0, nil
+	}
+	if proxy := w.engine.proxy.find(r.Number); proxy != nil {
+		x.key.Group = proxy.Group
+	}
+	return r.Number, r.plugin
+}
+
+// quoteKey makes the key of an ICMP error from what it quotes: the flow that
+// travels against the quoted packet. It reports false for a quotation that
+// cannot be read; the packet then counts as hiding what it is.
+func (w *worker) quoteKey() bool {
+	x := &w.x
+	var r Reason
+	if x.In.Has(packet.HasICMPv4) {
+		icmp := x.In.ICMPv4()
+		x.quote, r = icmp.Quoted()
+	} else {
+		icmp := x.In.ICMPv6()
+		x.quote, r = icmp.Quoted()
+	}
+	if r != packet.ReasonNone {
+		return false
+	}
+	q := &x.quote
+	x.Quote = q
+	x.key = MakeKey(HookNone, q.Proto, netip.AddrPortFrom(q.Dst(), q.DstPort), netip.AddrPortFrom(q.Src(), q.SrcPort))
+	x.hasKey = true
+	return true
+}
+
+// fillTuple collects what criteria look at. For a quoted packet it is the flow
+// against it.
+func (w *worker) fillTuple(reason Reason, quoted bool) {
+	x, t := &w.x, &w.tuple
+	in := x.In
+	*t = Tuple{In: x.InDev.Name(), Out: x.OutDev.Name()}
+	if quoted {
+		q := x.Quote
+		t.Src, t.Dst, t.Protocol, t.HasProtocol = q.Dst(), q.Src(), q.Proto, true
+		t.SrcPort, t.DstPort, t.HasPorts = q.DstPort, q.SrcPort, true
+		return
+	}
+	t.Src, t.Dst = in.Src(), in.Dst()
+	t.Protocol = in.Proto()
+	t.HasProtocol = reason == packet.ReasonNone && !(in.IsICMPError() && x.Quote == nil) ||
+		in.Has(packet.HasIPv4) && !in.IsICMPError()
+	if x.hasKey && x.Quote == nil {
+		t.SrcPort, t.DstPort, t.HasPorts = x.key.SrcPort, x.key.DstPort, true
+	}
+}
+
+// noInstance decides a packet that no rule matches: the kernel's selection is
+// coarser than ours, and what it did not have to hand over goes on as it is,
+// unless its server refuses all other traffic.
+func (w *worker) noInstance(s *snapshot, reason Reason) {
+	f := w.x.frame
+	c := &w.engineOwn.flow[ClientToServer]
+	c.In++
+	c.InBytes += uint64(f.WireLen)
+	src, dst := w.x.In.Src(), w.x.In.Dst()
+	if !src.IsValid() {
+		c.Dropped++
+		w.engineOwn.count(reason, OutcomeDrop)
+		return
+	}
+	if len(s.refuse) > 0 && (s.refuses(src) || s.refuses(dst)) {
+		c.Dropped++
+		w.engineOwn.count(ReasonOthers, OutcomeDrop)
+		return
+	}
+	c.Unchanged++
+	f.Action = Accept
+}
+
+// refuseEarly handles a packet that the parse gates refused: its instance's
+// mode and overrides decide, but no user function sees it.
+func (w *worker) refuseEarly(n InstanceNumber, reason Reason) {
+	x := &w.x
+	if refs := *w.engine.proxy.refs.Load(); int(n) < len(refs) && refs[n] != nil {
+		ref := refs[n]
+		x.flow, x.Instance, x.Dir = ref, ref.proxy, ref.dir
+		w.finish(x.Refuse(reason, uint64(len(x.frame.Data))))
+		return
+	}
+	c := &w.engineOwn.flow[ClientToServer]
+	c.In++
+	c.InBytes += uint64(x.frame.WireLen)
+	c.Dropped++
+	w.engineOwn.count(reason, OutcomeDrop)
+}
+
+func (w *worker) countersOf(p *ProxyInstance) *counters {
+	if w.id < len(p.counters) {
+		return &p.counters[w.id]
+	}
+	return &w.engineOwn
+}
+
+// finish carries a verdict out: modes and overrides, encoding, counters.
+func (w *worker) finish(v Verdict) {
+	x := &w.x
+	f := x.frame
+	all := w.countersOf(x.Instance)
+	c := &all.flow[x.Dir]
+	c.In++
+	c.InBytes += uint64(f.WireLen)
+	x.counted = true
+	if x.Conn != nil && x.Quote == nil {
+		half := &x.Conn.Half[x.Dir]
+		half.Timestamp = x.Now
+		half.Packets++
+		half.Bytes += uint64(f.WireLen)
+	}
+	if v.Action == Accept || v.Action == Repeat {
+		if !x.unchanged {
+			head, err := x.Out.Encode(f.Buf[:])
+			if err != nil {
+				v = x.Refuse(ReasonEncode, uint64(len(x.Out.Payload())))
+			} else {
+				f.Head, f.Body = head, x.Out.Payload()
+			}
+		}
+	}
+	switch v.Action {
+	case Drop:
+		w.drop(v, all, c)
+		return
+	case Stolen:
+		c.Stolen++
+		f.Action = Drop
+	case Queue:
+		c.Queued++
+		f.Action, f.Queue = Queue, v.Queue
+	case Accept, Repeat:
+		f.Action = v.Action
+		if x.unchanged {
+			c.Unchanged++
+		} else {
+			c.Sent++
+		}
+	}
+	w.countFindings(all, c)
+	if x.flow != nil && f.Action != Drop {
+		for _, o := range x.flow.observers {
+			o.Sent(x)
+		}
+	}
+}
+
+// drop carries out a drop, or in monitor sends the received packet unchanged.
+func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
+	x := &w.x
+	f := x.frame
+	r := v.Reason
+	if r == packet.ReasonNone {
+		r = ReasonUnset
+	}
+	f.Head, f.Body = nil, nil
+	w.countFindings(all, c)
+	if x.Instance.do(r, x) == DoMonitor {
+		all.count(r, OutcomeWouldDrop)
+		c.Unchanged++
+		f.Action = Accept
+		w.say(r, OutcomeWouldDrop)
+		return
+	}
+	all.count(r, OutcomeDrop)
+	c.Dropped++
+	f.Action = Drop
+	w.say(r, OutcomeDrop)
+}
+
+// countFindings counts the repairs that were found before the verdict.
+func (w *worker) countFindings(all *counters, c *FlowCounters) {
+	x := &w.x
+	repaired := false
+	for _, found := range x.found[:x.foundN] {
+		switch {
+		case found.do == DoRepair:
+			all.count(found.reason, OutcomeRepair)
+			repaired = true
+		case found.reason.Info().Class == packet.Refused:
+			all.count(found.reason, OutcomeWouldDrop)
+		default:
+			all.count(found.reason, OutcomeWouldRepair)
+		}
+	}
+	if repaired && x.frame.Action == Accept {
+		c.Repaired++
+	}
+}
+
+// say puts a drop into the event stream, limited in rate per instance.
+func (w *worker) say(r Reason, o Outcome) {
+	x := &w.x
+	if !x.Instance.events.allow(x.Now) {
+		return
+	}
+	info := r.Info()
+	text := fmt.Sprintf("%v %v: %v: %s %d", o, r, x.Dir, info.Field, x.value)
+	if info.RFC != "" {
+		text += " (RFC " + info.RFC + ")"
+	}
+	text += ": " + x.In.String()
+	w.engine.events.Add(Event{Kind: EventPacket, Instance: x.Instance.Name, Text: text})
+}
+
+// panicked turns a fault in a user function into a drop of its packet.
+func (w *worker) panicked(fault any) {
+	x := &w.x
+	x.frame.Head, x.frame.Body, x.frame.Action = nil, nil, Drop
+	if x.Instance == nil {
+		w.engineOwn.flow[ClientToServer].Dropped++
+		w.engineOwn.count(ReasonPanic, OutcomeDrop)
+	} else {
+		all := w.countersOf(x.Instance)
+		if !x.counted {
+			all.flow[x.Dir].In++
+			all.flow[x.Dir].InBytes += uint64(x.frame.WireLen)
+		}
+		all.flow[x.Dir].Dropped++
+		all.count(ReasonPanic, OutcomeDrop)
+		if !x.Instance.events.allow(x.Now) {
+			return
+		}
+	}
+	w.engine.events.Add(Event{Kind: EventPacket, Text: fmt.Sprintf("panic in a user function: %v\n%s", fault, debug.Stack())})
+}
