@@ -1,0 +1,331 @@
+package nfqueue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/promethos/promethos/ppf"
+)
+
+const (
+	// batchLen is how many packets one read takes at most.
+	batchLen = 64
+	// copyRange is the longest packet the kernel hands over: a netlink
+	// attribute's length has 16 bits (nfnetlink_queue.c, nfqnl_set_mode).
+	copyRange = 0xffff - attrLen
+	// messageLen is room for one packet message with all its attributes.
+	messageLen = copyRange + 1024
+	// sendLimit caps the bytes of one send: sends near the socket's send buffer
+	// fail with EMSGSIZE (af_netlink.c, netlink_sendmsg).
+	sendLimit = 128 << 10
+	// pollMillis is how long a worker sleeps without packets before a Tick.
+	pollMillis = 100
+)
+
+// queue is one bound queue with its socket and its buffers.
+type queue struct {
+	number uint16
+	fd     int
+	wake   int // an eventfd that ends waiting
+	mark   uint32
+	now    func() int64
+
+	buf    []byte
+	hdrs   []mmsghdr
+	iov    []unix.Iovec
+	frames []ppf.Frame
+
+	fixed [batchLen][verdictRoom]byte
+	out   []unix.Iovec
+
+	received, sent, verdictErrors, malformed atomic.Uint64
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+	_   [4]byte
+}
+
+// openQueue binds a queue number in the network namespace of the calling
+// thread.
+func openQueue(number uint16, c *Config) (_ *queue, err error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("nfqueue %d: open netlink socket: %w (%w)", number, err, ErrNoKernelSupport)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("nfqueue %d: eventfd: %w", number, err)
+	}
+	q := &queue{number: number, fd: fd, wake: wake, mark: c.Mark, now: c.Now}
+	defer func() {
+		if err != nil {
+			q.close()
+		}
+	}()
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return nil, fmt.Errorf("nfqueue %d: bind netlink socket: %w", number, err)
+	}
+	// Losses are counted by the kernel; without this each one would end a read.
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
+		return nil, fmt.Errorf("nfqueue %d: NETLINK_NO_ENOBUFS: %w", number, err)
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.BufferBytes) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, c.BufferBytes) // best effort: the limit of rmem_max
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4*sendLimit) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4*sendLimit)
+	}
+	if err := q.request(newConfig(number).attr(cfgCmd, []byte{cfgCmdBind, 0, 0, unix.AF_UNSPEC})); err != nil {
+		return nil, bindError(number, err)
+	}
+	params := binary.BigEndian.AppendUint32(nil, copyRange)
+	flags := uint32(cfgGSO)
+	if c.FailOpen {
+		flags |= cfgFailOpen
+	}
+	err = q.request(newConfig(number).
+		attr(cfgParams, append(params, cfgCopyPacket)).
+		uint32(cfgQueueMaxLen, c.MaxLen).
+		uint32(cfgFlags, flags).uint32(cfgMask, flags))
+	if err != nil {
+		return nil, fmt.Errorf("nfqueue %d: configure: %w", number, err)
+	}
+	q.allocate()
+	return q, nil
+}
+
+// bindError tells the reasons apart why the kernel refuses a queue: without
+// CAP_NET_ADMIN every configuration is EPERM, and a queue that another socket
+// has bound is EBUSY (nfnetlink_queue.c, nfqnl_recv_config, instance_create).
+func bindError(number uint16, err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("nfqueue %d: bind: %w%s (stop it, or choose other numbers with `queue:`)", number, ErrQueueInUse, ownerOf(number))
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("nfqueue %d: bind: %w (run as root or with CAP_NET_ADMIN)", number, ErrNoPermission)
+	}
+	return fmt.Errorf("nfqueue %d: bind: %w (%w)", number, err, ErrNoKernelSupport)
+}
+
+func (q *queue) allocate() {
+	q.buf = make([]byte, batchLen*messageLen)
+	q.hdrs = make([]mmsghdr, batchLen)
+	q.iov = make([]unix.Iovec, batchLen)
+	q.frames = make([]ppf.Frame, batchLen)
+	q.out = make([]unix.Iovec, 0, 4*batchLen)
+	for i := range q.hdrs {
+		q.iov[i].Base = &q.buf[i*messageLen]
+		q.iov[i].SetLen(messageLen)
+		q.hdrs[i].hdr.Iov = &q.iov[i]
+		q.hdrs[i].hdr.SetIovlen(1)
+	}
+}
+
+// request sends a configuration and waits for the kernel's answer, which
+// netlink gives before send returns.
+func (q *queue) request(c *config) error {
+	if err := unix.Sendto(q.fd, c.message(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	buf := make([]byte, messageLen)
+	for {
+		n, _, err := unix.Recvfrom(q.fd, buf, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		// Packets may come in before the answer once the queue is bound.
+		if n >= nlHeaderLen+4 && native.Uint16(buf[4:]) == unix.NLMSG_ERROR {
+			if code := int32(native.Uint32(buf[nlHeaderLen:])); code != 0 {
+				return unix.Errno(-code)
+			}
+			return nil
+		}
+		if n >= nlHeaderLen+nfHeaderLen {
+			q.dropEarly(buf[:n])
+		}
+	}
+}
+
+// dropEarly answers a packet that came while the queue was being configured.
+func (q *queue) dropEarly(b []byte) {
+	if parsePacket(b[nlHeaderLen:], &q.scratch()[0]) == nil {
+		f := &q.scratch()[0]
+		f.Action, f.Head, f.Body = ppf.Drop, nil, nil
+		var fixed [verdictRoom]byte
+		_ = unix.Sendto(q.fd, putVerdict(fixed[:], q.number, f, 0), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}
+}
+
+func (q *queue) scratch() []ppf.Frame {
+	if q.frames == nil {
+		q.frames = make([]ppf.Frame, 1)
+	}
+	return q.frames
+}
+
+// run is the worker: read a batch, decide it, send the verdicts, until done is
+// set; then what is still queued is answered, until the deadline.
+func (q *queue) run(h ppf.Handler, done *atomic.Bool, deadline func() int64) error {
+	for {
+		n, err := q.receive()
+		if err != nil {
+			return fmt.Errorf("nfqueue %d: receive: %w", q.number, err)
+		}
+		now := q.now()
+		if n > 0 {
+			q.decide(h, n, now)
+		}
+		if done.Load() && (n == 0 || now > deadline()) {
+			return nil
+		}
+		h.Tick(now)
+		if n == 0 {
+			if err := q.wait(); err != nil {
+				return fmt.Errorf("nfqueue %d: wait: %w", q.number, err)
+			}
+		}
+	}
+}
+
+// receive reads what is there, without waiting.
+func (q *queue) receive() (int, error) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.hdrs[0])),
+			batchLen, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EAGAIN:
+			return 0, nil
+		case unix.EINTR, unix.ENOBUFS:
+			continue
+		}
+		return 0, errno
+	}
+}
+
+// wait sleeps until packets come, someone wakes us, or a Tick is due.
+func (q *queue) wait() error {
+	fds := [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.wake), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds[:], pollMillis); err != nil && err != unix.EINTR {
+		return err
+	}
+	return nil
+}
+
+// decide hands the messages of a read to the handler and answers them.
+func (q *queue) decide(h ppf.Handler, n int, now int64) {
+	frames := q.frames[:0]
+	for i := range n {
+		b := q.buf[i*messageLen : i*messageLen+int(q.hdrs[i].len)]
+		for len(b) >= nlHeaderLen {
+			length := int(native.Uint32(b))
+			if length < nlHeaderLen || length > len(b) {
+				q.malformed.Add(1)
+				break
+			}
+			switch native.Uint16(b[4:]) {
+			case subsysQueue<<8 | msgPacket:
+				if len(frames) == batchLen {
+					q.malformed.Add(1) // the kernel sends one packet a datagram
+					break
+				}
+				frames = frames[:len(frames)+1]
+				f := &frames[len(frames)-1]
+				if parsePacket(b[nlHeaderLen:length], f) != nil {
+					frames = frames[:len(frames)-1]
+					q.malformed.Add(1)
+				}
+				f.Time = now
+			case unix.NLMSG_ERROR:
+				q.verdictErrors.Add(1)
+			}
+			b = b[min(align4(length), len(b)):]
+		}
+	}
+	if len(frames) == 0 {
+		return
+	}
+	q.received.Add(uint64(len(frames)))
+	h.Handle(frames)
+	q.answer(frames)
+}
+
+// answer sends the verdicts in order.
+func (q *queue) answer(frames []ppf.Frame) {
+	q.out = q.out[:0]
+	bytes := 0
+	for i := range frames {
+		f := &frames[i]
+		fixed := putVerdict(q.fixed[i][:], q.number, f, q.mark)
+		length := int(native.Uint32(fixed))
+		if bytes > 0 && bytes+length > sendLimit {
+			q.send()
+			bytes = 0
+		}
+		bytes += length
+		q.push(fixed)
+		if length > len(fixed) {
+			payload := len(f.Head) + len(f.Body)
+			q.push(f.Head)
+			q.push(f.Body)
+			q.push(zeroPad[:align4(payload)-payload])
+		}
+		if f.Action != ppf.Drop {
+			q.sent.Add(1)
+		}
+	}
+	q.send()
+}
+
+func (q *queue) push(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	v := unix.Iovec{Base: &b[0]}
+	v.SetLen(len(b))
+	q.out = append(q.out, v)
+}
+
+// kernelAddr is the kernel's netlink address.
+var kernelAddr = unix.RawSockaddrNetlink{Family: unix.AF_NETLINK}
+
+// send sends what was pushed in one call.
+func (q *queue) send() {
+	if len(q.out) == 0 {
+		return
+	}
+	msg := unix.Msghdr{
+		Name: (*byte)(unsafe.Pointer(&kernelAddr)), Namelen: unix.SizeofSockaddrNetlink, Iov: &q.out[0],
+	}
+	msg.SetIovlen(len(q.out))
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&msg)), 0)
+		if errno == unix.EINTR || errno == unix.EAGAIN {
+			continue
+		}
+		if errno != 0 {
+			q.verdictErrors.Add(1)
+		}
+		break
+	}
+	q.out = q.out[:0]
+}
+
+func (q *queue) close() {
+	unix.Close(q.fd)
+	unix.Close(q.wake)
+}
+
