@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 )
 
@@ -20,6 +21,8 @@ const (
 
 	// IPv4MinLen is the length of an IPv4 header without options in bytes.
 	IPv4MinLen = 20
+	// IPv4MaxPacket is the greatest length of an IPv4 packet in bytes.
+	IPv4MaxPacket = 65535
 
 	ip4Reserved   = 0x8000
 	ip4DF         = 0x4000
@@ -34,7 +37,8 @@ type IPv4View struct {
 }
 
 // ParseIPv4 checks version, header length and total length; bytes behind the
-// total length are cut off.
+// total length are cut off. Options and checksum are for CheckIPv4Options and
+// ChecksumOK.
 func ParseIPv4(b []byte) (IPv4View, Reason) {
 	if len(b) < IPv4MinLen {
 		return IPv4View{}, ReasonIPTruncated
@@ -53,17 +57,17 @@ func ParseIPv4(b []byte) (IPv4View, Reason) {
 	return IPv4View{b[:total:total], len(b) - total}, ReasonNone
 }
 
+// IHL is the header's length in 4-byte words, 5 to 15.
+func (v IPv4View) IHL() int { return int(v.b[offIP4VersionIHL] & 0x0f) }
+
 // HeaderLen is the header's length in bytes, 20 to 60.
-func (v IPv4View) HeaderLen() int { return int(v.b[offIP4VersionIHL]&0x0f) * 4 }
+func (v IPv4View) HeaderLen() int { return v.IHL() * 4 }
 
 // TOS holds DSCP and ECN.
 func (v IPv4View) TOS() uint8 { return v.b[offIP4TOS] }
 
 // TotalLen is the packet's length in bytes with its header.
 func (v IPv4View) TotalLen() int { return len(v.b) }
-
-// Trailing is how many bytes stood behind the total length.
-func (v IPv4View) Trailing() int { return v.trailing }
 
 // ID is the identification.
 func (v IPv4View) ID() uint16 { return binary.BigEndian.Uint16(v.b[offIP4ID:]) }
@@ -79,7 +83,7 @@ func (v IPv4View) DF() bool { return v.fragment()&ip4DF != 0 }
 // MF is the more-fragments flag.
 func (v IPv4View) MF() bool { return v.fragment()&ip4MF != 0 }
 
-// FragOffset is the fragment offset in bytes.
+// FragOffset is the fragment offset in bytes, a multiple of 8.
 func (v IPv4View) FragOffset() int { return int(v.fragment()&ip4OffsetMask) * 8 }
 
 // IsFragment reports whether this is a part of a packet.
@@ -90,6 +94,9 @@ func (v IPv4View) TTL() uint8 { return v.b[offIP4TTL] }
 
 // Protocol is the upper-layer protocol.
 func (v IPv4View) Protocol() Protocol { return Protocol(v.b[offIP4Protocol]) }
+
+// Checksum is the header checksum field.
+func (v IPv4View) Checksum() uint16 { return binary.BigEndian.Uint16(v.b[offIP4Checksum:]) }
 
 // ChecksumOK reports whether the header checksum is right.
 func (v IPv4View) ChecksumOK() bool { return SumBytes(v.b[:v.HeaderLen()]).Fold() == 0xffff }
@@ -112,46 +119,61 @@ func (v IPv4View) Options() []byte { return v.b[IPv4MinLen:v.HeaderLen()] }
 // Payload is what follows the header, up to the total length.
 func (v IPv4View) Payload() []byte { return v.b[v.HeaderLen():] }
 
-// Kinds of IPv4 options (RFC 791 §3.1).
-const (
-	ip4OptEnd  = 0
-	ip4OptNop  = 1
-	ip4OptLSRR = 131
-	ip4OptSSRR = 137
-)
+// Trailing is how many bytes stood behind the total length.
+func (v IPv4View) Trailing() int { return v.trailing }
 
-// CheckIPv4Options walks options and refuses malformed ones and source routes.
-func CheckIPv4Options(o []byte) Reason {
-	for len(o) > 0 {
-		switch o[0] {
-		case ip4OptEnd:
-			return ReasonNone
-		case ip4OptNop:
-			o = o[1:]
-			continue
-		}
-		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
-			return ReasonIPOption
-		}
-		if o[0] == ip4OptLSRR || o[0] == ip4OptSSRR {
-			return ReasonIPSourceRoute
-		}
-		o = o[o[1]:]
+// checkFragment judges the place of a fragment in its packet: what it holds must
+// end at 65,535 bytes or before, and all but the last part are multiples of 8
+// bytes long (RFC 791 §3.2).
+func (v IPv4View) checkFragment() Reason {
+	payload := len(v.b) - v.HeaderLen()
+	if IPv4MinLen+v.FragOffset()+payload > IPv4MaxPacket {
+		return ReasonIPFragmentEnd
+	}
+	if v.MF() && (payload == 0 || payload%8 != 0) {
+		return ReasonIPFragmentLength
 	}
 	return ReasonNone
 }
 
-// IPv4 holds the values of an IPv4 header to send. Options and the reserved
-// flag have no field. The protocol is derived from the layer 4 header that is
-// set; Protocol is for opaque payload.
+// IPv4 holds the values of an IPv4 header to send. The reserved flag and all
+// options but Router Alert have no field. The protocol is derived from the layer
+// 4 header that is set; Protocol is for opaque payload. A packet with MF or
+// FragOffset is a fragment and carries opaque payload only.
 type IPv4 struct {
-	TOS        uint8 // DSCP and ECN
-	TTL        uint8
-	Protocol   Protocol
-	ID         uint16
-	DF, MF     bool
-	FragOffset uint16 // bytes, a multiple of 8
-	Src, Dst   netip.Addr
+	TOS         uint8 // DSCP and ECN
+	TTL         uint8
+	Protocol    Protocol
+	ID          uint16
+	DF, MF      bool
+	RouterAlert bool   // RFC 2113: routers look at the packet
+	FragOffset  uint16 // bytes, a multiple of 8
+	Src, Dst    netip.Addr
+}
+
+// routerAlert is the option with the only value that RFC 2113 §2.1 defines.
+const routerAlert = ip4OptRouterAlert<<24 | 4<<16
+
+func (h *IPv4) len() int {
+	if h.RouterAlert {
+		return IPv4MinLen + 4
+	}
+	return IPv4MinLen
+}
+
+func (h *IPv4) isFragment() bool { return h.MF || h.FragOffset != 0 }
+
+// check reports whether a header with length bytes of payload can be sent.
+func (h *IPv4) check(length int) error {
+	switch {
+	case !h.Src.Is4() || !h.Dst.Is4():
+		return ErrAddress
+	case h.len()+length > IPv4MaxPacket || IPv4MinLen+int(h.FragOffset)+length > IPv4MaxPacket:
+		return ErrTooLong
+	case h.FragOffset%8 != 0 || h.MF && (length == 0 || length%8 != 0):
+		return ErrValue
+	}
+	return nil
 }
 
 // encode writes the header; length is that of the payload in bytes.
@@ -164,13 +186,39 @@ func (h *IPv4) encode(b []byte, p Protocol, length int) {
 	if h.MF {
 		frag |= ip4MF
 	}
-	b[offIP4VersionIHL], b[offIP4TOS] = 0x45, h.TOS
-	binary.BigEndian.PutUint16(b[offIP4TotalLen:], uint16(IPv4MinLen+length))
+	n := h.len()
+	b = b[:n]
+	b[offIP4VersionIHL], b[offIP4TOS] = 4<<4|uint8(n/4), h.TOS
+	binary.BigEndian.PutUint16(b[offIP4TotalLen:], uint16(n+length))
 	binary.BigEndian.PutUint16(b[offIP4ID:], h.ID)
 	binary.BigEndian.PutUint16(b[offIP4Fragment:], frag)
 	b[offIP4TTL], b[offIP4Protocol] = h.TTL, uint8(p)
 	binary.BigEndian.PutUint16(b[offIP4Checksum:], 0)
 	copy(b[offIP4Src:], src[:])
 	copy(b[offIP4Dst:], dst[:])
-	binary.BigEndian.PutUint16(b[offIP4Checksum:], SumBytes(b[:IPv4MinLen]).Checksum())
+	if h.RouterAlert {
+		binary.BigEndian.PutUint32(b[IPv4MinLen:], routerAlert)
+	}
+	binary.BigEndian.PutUint16(b[offIP4Checksum:], SumBytes(b).Checksum())
+}
+
+// String gives "192.0.2.1 > 198.51.100.2 ttl=64 id=0 DF".
+func (h IPv4) String() string {
+	s := fmt.Sprintf("%v > %v ttl=%d id=%d", h.Src, h.Dst, h.TTL, h.ID)
+	if h.TOS != 0 {
+		s += fmt.Sprintf(" tos=%#02x", h.TOS)
+	}
+	if h.DF {
+		s += " DF"
+	}
+	if h.isFragment() {
+		s += fmt.Sprintf(" offset=%d", h.FragOffset)
+		if h.MF {
+			s += " MF"
+		}
+	}
+	if h.RouterAlert {
+		s += " router-alert"
+	}
+	return s
 }

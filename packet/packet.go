@@ -11,8 +11,19 @@ type LinkType uint8
 // The link types.
 const (
 	LinkRawIP LinkType = iota // an IP header
-	LinkEthernet
+	LinkEthernet              // an Ethernet header
 )
+
+// String gives "raw IP" or "Ethernet".
+func (l LinkType) String() string {
+	switch l {
+	case LinkRawIP:
+		return "raw IP"
+	case LinkEthernet:
+		return "Ethernet"
+	}
+	return fmt.Sprintf("link type %d", uint8(l))
+}
 
 // Layers is a set of headers that a packet has.
 type Layers uint16
@@ -32,15 +43,23 @@ const (
 	HasICMPv6
 )
 
+var layerNames = [...]string{"Ethernet", "VLAN", "ARP", "IPv4", "IPv6", "fragment", "TCP", "UDP", "ICMPv4", "ICMPv6"}
+
+// String gives "IPv4|TCP", or "none".
+func (l Layers) String() string { return setString(uint64(l), layerNames[:]) }
+
 // Packet is a received packet, read-only. It is meant to be reused: Parse
-// replaces everything.
+// replaces everything. It is not safe for concurrent use, reading included,
+// since PayloadSum keeps what it computed.
 type Packet struct {
 	raw      []byte
 	has      Layers
 	proto    Protocol
+	options  IPv4OptionSet
 	icmpErr  bool
 	sumKnown bool
 	vlans    uint8
+	trailing int
 	sum      Sum
 	l4       []byte
 	payload  []byte
@@ -57,47 +76,55 @@ type Packet struct {
 }
 
 // Parse reads all headers of b, which is lent until the next Parse. It returns
-// the first reason found; what was understood before it stays readable.
+// the first reason found; what was understood before it stays readable. Not
+// looked at are checksums (VerifyChecksums), TCP options (TCPView.ParseOptions)
+// and what ICMP errors quote (Quoted). Frames of an ethertype and packets of a
+// protocol that this package does not know give no reason: their Payload is what
+// follows the last header that was read.
 func (p *Packet) Parse(link LinkType, b []byte) Reason {
-	p.raw, p.has, p.proto, p.icmpErr, p.sumKnown, p.vlans, p.l4, p.payload = b, 0, 0, false, false, 0, nil, nil
+	p.raw, p.l4, p.payload = b, nil, b
+	p.has, p.proto, p.options, p.icmpErr, p.sumKnown, p.vlans, p.trailing = 0, 0, 0, false, false, 0, 0
 	if link == LinkRawIP {
 		if len(b) > 0 && b[0]>>4 == 6 {
 			return p.parseIPv6(b)
 		}
 		return p.parseIPv4(b)
 	}
-	var r Reason
+	return p.parseEthernet(b)
+}
+
+func (p *Packet) parseEthernet(b []byte) (r Reason) {
 	if p.eth, r = ParseEthernet(b); r != ReasonNone {
 		return r
 	}
 	p.has |= HasEthernet
-	next, rest := p.eth.Type(), p.eth.Payload()
-	for next == EtherTypeVLAN || next == EtherTypeQinQ {
+	next := p.eth.Type()
+	p.payload = p.eth.Payload()
+	for next.IsVLAN() {
 		if p.vlans == MaxVLANs {
 			return ReasonVLANDepth
 		}
-		v, r := ParseVLAN(next, rest)
+		v, r := ParseVLAN(next, p.payload)
 		if r != ReasonNone {
 			return r
 		}
 		p.has |= HasVLAN
 		p.vlan[p.vlans] = v
 		p.vlans++
-		next, rest = v.Type(), v.Payload()
+		next, p.payload = v.Type(), v.Payload()
 	}
 	switch next {
 	case EtherTypeIPv4:
-		return p.parseIPv4(rest)
+		return p.parseIPv4(p.payload)
 	case EtherTypeIPv6:
-		return p.parseIPv6(rest)
+		return p.parseIPv6(p.payload)
 	case EtherTypeARP:
-		if p.arp, r = ParseARP(rest); r == ReasonNone {
+		if p.arp, r = ParseARP(p.payload); r == ReasonNone {
 			p.has |= HasARP
+			p.payload, p.trailing = nil, p.arp.Trailing()
 		}
-		return r
 	}
-	p.payload = rest
-	return ReasonNone
+	return r
 }
 
 func (p *Packet) parseIPv4(b []byte) (r Reason) {
@@ -105,16 +132,16 @@ func (p *Packet) parseIPv4(b []byte) (r Reason) {
 		return r
 	}
 	p.has |= HasIPv4
-	p.proto, p.l4 = p.ip4.Protocol(), p.ip4.Payload()
+	p.proto, p.l4, p.trailing = p.ip4.Protocol(), p.ip4.Payload(), p.ip4.Trailing()
 	p.payload = p.l4
-	if o := p.ip4.Options(); len(o) > 0 {
-		if r = CheckIPv4Options(o); r != ReasonNone {
+	if opts := p.ip4.Options(); len(opts) > 0 {
+		if p.options, r = CheckIPv4Options(opts); r != ReasonNone {
 			return r
 		}
 	}
 	if p.ip4.IsFragment() {
 		p.has |= HasFragment
-		return ReasonNone
+		return p.ip4.checkFragment()
 	}
 	return p.parseL4()
 }
@@ -124,20 +151,22 @@ func (p *Packet) parseIPv6(b []byte) (r Reason) {
 		return r
 	}
 	p.has |= HasIPv6
-	p.l4 = p.ip6.Payload()
-	if r = p.ext.parse(p.ip6.NextHeader(), p.l4); r != ReasonNone {
-		p.proto, p.payload = p.ext.Upper, p.l4
-		return r
-	}
+	p.l4, p.trailing = p.ip6.Payload(), p.ip6.Trailing()
+	r = p.ext.Parse(p.ip6.NextHeader(), p.l4)
 	p.proto, p.l4 = p.ext.Upper, p.l4[p.ext.Offset:]
 	p.payload = p.l4
-	if p.ext.Fragment && (p.ext.FragOffset != 0 || p.ext.MoreFragment) {
+	if p.ext.IsFragment() {
 		p.has |= HasFragment
-		return ReasonNone
+		return r
+	}
+	if r != ReasonNone {
+		return r
 	}
 	return p.parseL4()
 }
 
+// parseL4 reads a layer 4 header. ICMP of the other family is a protocol like
+// any that is not known.
 func (p *Packet) parseL4() (r Reason) {
 	switch {
 	case p.proto == ProtoTCP:
@@ -164,52 +193,114 @@ func (p *Packet) parseL4() (r Reason) {
 	return r
 }
 
-// Has reports whether the packet has one of the headers.
+// Has reports whether the packet has one of the headers in l.
 func (p *Packet) Has(l Layers) bool { return p.has&l != 0 }
+
+// Layers are all headers that the packet has.
+func (p *Packet) Layers() Layers { return p.has }
 
 // Raw is the received packet.
 func (p *Packet) Raw() []byte { return p.raw }
 
-// Ethernet is good with HasEthernet; the same holds for the views below.
-func (p *Packet) Ethernet() EthernetView { return p.eth }
+// Ethernet is the header with HasEthernet, else the zero view; the same holds for
+// the views below.
+func (p *Packet) Ethernet() EthernetView {
+	if p.has&HasEthernet == 0 {
+		return EthernetView{}
+	}
+	return p.eth
+}
 
-// VLANs are the tags, outermost first.
+// VLANs are the tags, outermost first, at most MaxVLANs. The slice is good until
+// the next Parse.
 func (p *Packet) VLANs() []VLANView { return p.vlan[:p.vlans] }
 
-// ARP is good with HasARP.
-func (p *Packet) ARP() ARPView { return p.arp }
+// ARP is the packet with HasARP.
+func (p *Packet) ARP() ARPView {
+	if p.has&HasARP == 0 {
+		return ARPView{}
+	}
+	return p.arp
+}
 
-// IPv4 is good with HasIPv4.
-func (p *Packet) IPv4() IPv4View { return p.ip4 }
+// IPv4 is the header with HasIPv4.
+func (p *Packet) IPv4() IPv4View {
+	if p.has&HasIPv4 == 0 {
+		return IPv4View{}
+	}
+	return p.ip4
+}
 
-// IPv6 is good with HasIPv6.
-func (p *Packet) IPv6() IPv6View { return p.ip6 }
+// IPv4Options are the options of the IPv4 header, none without HasIPv4.
+func (p *Packet) IPv4Options() IPv4OptionSet { return p.options }
 
-// Ext is the chain of extension headers, good with HasIPv6.
-func (p *Packet) Ext() *IPv6Extensions { return &p.ext }
+// IPv6 is the header with HasIPv6.
+func (p *Packet) IPv6() IPv6View {
+	if p.has&HasIPv6 == 0 {
+		return IPv6View{}
+	}
+	return p.ip6
+}
 
-// TCP is good with HasTCP.
-func (p *Packet) TCP() TCPView { return p.tcp }
+// noExtensions is the chain of packets that are not IPv6.
+var noExtensions IPv6Extensions
 
-// UDP is good with HasUDP.
-func (p *Packet) UDP() UDPView { return p.udp }
+// Ext is the chain of extension headers, an empty one without HasIPv6. It is
+// good until the next Parse and must not be changed.
+func (p *Packet) Ext() *IPv6Extensions {
+	if p.has&HasIPv6 == 0 {
+		return &noExtensions
+	}
+	return &p.ext
+}
 
-// ICMPv4 is good with HasICMPv4.
-func (p *Packet) ICMPv4() ICMPv4View { return p.icmp4 }
+// TCP is the segment with HasTCP.
+func (p *Packet) TCP() TCPView {
+	if p.has&HasTCP == 0 {
+		return TCPView{}
+	}
+	return p.tcp
+}
 
-// ICMPv6 is good with HasICMPv6.
-func (p *Packet) ICMPv6() ICMPv6View { return p.icmp6 }
+// UDP is the datagram with HasUDP.
+func (p *Packet) UDP() UDPView {
+	if p.has&HasUDP == 0 {
+		return UDPView{}
+	}
+	return p.udp
+}
 
-// Proto is the upper-layer protocol, as far as the headers before it could be
-// read.
+// ICMPv4 is the message with HasICMPv4.
+func (p *Packet) ICMPv4() ICMPv4View {
+	if p.has&HasICMPv4 == 0 {
+		return ICMPv4View{}
+	}
+	return p.icmp4
+}
+
+// ICMPv6 is the message with HasICMPv6.
+func (p *Packet) ICMPv6() ICMPv6View {
+	if p.has&HasICMPv6 == 0 {
+		return ICMPv6View{}
+	}
+	return p.icmp6
+}
+
+// Proto is the upper-layer protocol, or where extension headers could not be
+// read to their end, the offending one. It means something with an IP header
+// only: 0 is also the number of hop-by-hop options.
 func (p *Packet) Proto() Protocol { return p.proto }
 
 // L4 is the layer 4 header with its payload, cut at the length that the IP
 // header declares.
 func (p *Packet) L4() []byte { return p.l4 }
 
-// Payload is what follows the innermost header that was read.
+// Payload is what follows the innermost header that was read, cut at the length
+// that the IP header declares; with ARP nothing.
 func (p *Packet) Payload() []byte { return p.payload }
+
+// Trailing is how many bytes stood behind the IP or ARP packet: padding.
+func (p *Packet) Trailing() int { return p.trailing }
 
 // IsICMPError reports whether the packet is an ICMP error of either version.
 func (p *Packet) IsICMPError() bool { return p.icmpErr }
@@ -258,7 +349,7 @@ func (p *Packet) DstPort() uint16 {
 	return 0
 }
 
-// PayloadSum is the sum of Payload, computed once.
+// PayloadSum is the sum of Payload, computed once; Out.SetPayloadSum takes it.
 func (p *Packet) PayloadSum() Sum {
 	if !p.sumKnown {
 		p.sum, p.sumKnown = SumBytes(p.payload), true
@@ -268,29 +359,39 @@ func (p *Packet) PayloadSum() Sum {
 
 // VerifyChecksums checks the IPv4 header checksum, and that of layer 4 if l4 is
 // set: the caller passes false where the kernel says that it is not filled in
-// yet. A UDP checksum of 0 on IPv4 means none.
+// yet. A UDP checksum of 0 on IPv4 means none (RFC 768); on IPv6 it is wrong (RFC
+// 8200 §8.1). Of fragments only the IPv4 header is checked.
 func (p *Packet) VerifyChecksums(l4 bool) Reason {
 	if p.has&HasIPv4 != 0 && !p.ip4.ChecksumOK() {
 		return ReasonIPChecksum
 	}
-	if !l4 || p.has&(HasTCP|HasUDP|HasICMPv4|HasICMPv6) == 0 {
+	if !l4 {
 		return ReasonNone
 	}
-	reason := ReasonICMPChecksum
+	var reason Reason
 	switch {
 	case p.has&HasTCP != 0:
 		reason = ReasonTCPChecksum
 	case p.has&HasUDP != 0:
 		reason = ReasonUDPChecksum
-		if p.udp.Checksum() == 0 && p.has&HasIPv4 != 0 {
-			return ReasonNone
+		if p.udp.Checksum() == 0 {
+			if p.has&HasIPv4 != 0 {
+				return ReasonNone
+			}
+			return reason
 		}
+	case p.has&HasICMPv4 != 0:
+		reason = ReasonICMPChecksum
+	case p.has&HasICMPv6 != 0:
+		reason = ReasonICMP6Checksum
+	default:
+		return ReasonNone
 	}
-	// The sum over layer 4 is that of its header and that of the payload; the
-	// latter is kept for the encoder.
+	// The sum over layer 4 is that of its header, which has an even length, and
+	// that of the payload; the latter is kept for the encoder.
 	sum := SumBytes(p.l4[:len(p.l4)-len(p.payload)]).Add(p.PayloadSum())
 	switch {
-	case p.has&HasICMPv4 != 0:
+	case p.has&HasICMPv4 != 0: // no pseudo header
 	case p.has&HasIPv4 != 0:
 		sum = sum.Add(PseudoSum4(p.ip4.Src4(), p.ip4.Dst4(), p.proto, len(p.l4)))
 	default:
@@ -312,13 +413,17 @@ func (p *Packet) String() string {
 	case p.has&HasUDP != 0:
 		return fmt.Sprintf("%v > %v UDP len=%d", netip.AddrPortFrom(src, p.SrcPort()), netip.AddrPortFrom(dst, p.DstPort()), len(p.payload))
 	case p.has&HasICMPv4 != 0:
-		return fmt.Sprintf("%v > %v ICMP type=%d code=%d", src, dst, p.icmp4.Type(), p.icmp4.Code())
+		return fmt.Sprintf("%v > %v ICMP type=%d code=%d len=%d", src, dst, p.icmp4.Type(), p.icmp4.Code(), len(p.payload))
 	case p.has&HasICMPv6 != 0:
-		return fmt.Sprintf("%v > %v ICMPv6 type=%d code=%d", src, dst, p.icmp6.Type(), p.icmp6.Code())
+		return fmt.Sprintf("%v > %v ICMPv6 type=%d code=%d len=%d", src, dst, p.icmp6.Type(), p.icmp6.Code(), len(p.payload))
 	case p.has&HasFragment != 0:
 		return fmt.Sprintf("%v > %v fragment of protocol %v", src, dst, p.proto)
 	case p.has&(HasIPv4|HasIPv6) != 0:
 		return fmt.Sprintf("%v > %v protocol %v len=%d", src, dst, p.proto, len(p.l4))
+	case p.has&HasARP != 0:
+		return ARP{
+			Op: p.arp.Op(), SenderMAC: p.arp.SenderMAC(), SenderIP: p.arp.SenderIP(), TargetMAC: p.arp.TargetMAC(), TargetIP: p.arp.TargetIP(),
+		}.String()
 	case p.has&HasEthernet != 0:
 		return fmt.Sprintf("%v > %v ethertype %v len=%d", p.eth.Src(), p.eth.Dst(), p.eth.Type(), len(p.raw))
 	}

@@ -1,52 +1,105 @@
 package packet
 
-// What the parse gates and checksum checks find.
+// What the parse gates, walks and checksum checks find. They are contradictions
+// of one header with itself or with the one around it; what a packet means is
+// for modules to judge. None has a safe repair.
 var (
 	ReasonFrameTruncated = gate("frame.truncated", "frame.length", "", "the frame is shorter than an Ethernet header", "CVE-2020-11906")
 	ReasonVLANTruncated  = gate("vlan.truncated", "frame.length", "", "the frame ends inside a VLAN tag")
 	ReasonVLANDepth      = gate("vlan.depth", "vlan.tags", "", "the frame has more than two VLAN tags")
-	ReasonARPTruncated   = gate("arp.truncated", "arp.length", "826", "the ARP packet is too short", "CVE-2020-11914")
-	ReasonARPFormat      = gate("arp.format", "arp.hardware-type", "826", "the ARP packet is not IPv4 over Ethernet")
 
-	ReasonIPVersion      = gate("ip.version", "ip.version", "791 §3.1", "the IP version is neither 4 nor 6, or does not fit the frame")
+	ReasonARPTruncated = gate("arp.truncated", "arp.length", "826", "the frame ends inside the ARP packet", "CVE-2020-11914")
+	ReasonARPHardware  = gate("arp.hardware", "arp.hardware-type", "826", "hardware type or address length of the ARP packet is not Ethernet's", "CVE-2020-11914")
+	ReasonARPProtocol  = gate("arp.protocol", "arp.protocol-type", "826", "protocol type or address length of the ARP packet is not IPv4's", "CVE-2020-11914")
+
+	ReasonIPVersion = gate("ip.version", "ip.version", "791 §3.1",
+		"the IP version is neither 4 nor 6, or is not the one that the frame announces")
 	ReasonIPTruncated    = gate("ip.truncated", "ip.length", "791 §3.1", "the packet is shorter than an IPv4 header")
-	ReasonIPHeaderLength = gate("ip.header-length", "ip.ihl", "791 §3.1", "the IPv4 header length is below 20 bytes or beyond the packet")
-	ReasonIPTotalLength  = gate("ip.total-length", "ip.total-length", "791 §3.1", "the IPv4 total length is below the header's or beyond the packet", "CVE-2020-13987", "CVE-2021-31401", "CVE-2020-11907")
-	ReasonIPChecksum     = gate("ip.checksum", "ip.checksum", "791 §3.1", "the IPv4 header checksum is wrong")
-	ReasonIPOption       = gate("ip.option.malformed", "ip.option.length", "791 §3.1", "an IPv4 option's length is below 2 or beyond the header", "CVE-2019-12256")
-	ReasonIPSourceRoute  = gate("ip.option.source-route", "ip.option.kind", "7126 §4.3", "the packet carries a source route", "CVE-2020-11909")
-	ReasonIPFragment     = NewReason("packet", ReasonInfo{Name: "ip.fragment", Field: "ip.fragment-offset", RFC: "8900",
-		Doc: "a fragment, where a whole packet is needed", CVE: []string{"CVE-2020-11896", "CVE-2020-11898", "CVE-2020-17438"},
-		Trips: "peers that fragment instead of using path MTU discovery", Relax: "mode: monitor, or an MSS that fits the path"})
+	ReasonIPHeaderLength = gate("ip.header-length", "ip.ihl", "791 §3.1",
+		"the IPv4 header length is below 20 bytes or goes beyond the packet", "CVE-2020-11898")
+	ReasonIPTotalLength = gate("ip.total-length", "ip.total-length", "791 §3.1",
+		"the IPv4 total length is below the header's or goes beyond the packet",
+		"CVE-2020-11907", "CVE-2020-13987", "CVE-2020-35683", "CVE-2020-35684", "CVE-2021-31345", "CVE-2021-31346", "CVE-2021-31401", "CVE-2021-31890")
+	ReasonIPChecksum    = gate("ip.checksum", "ip.checksum", "791 §3.1", "the IPv4 header checksum is wrong")
+	ReasonIPOptionZero  = gate("ip.option.length-zero", "ip.option.length", "791 §3.1", "an IPv4 option has length 0", "CVE-2019-12256")
+	ReasonIPOptionShort = gate("ip.option.length-short", "ip.option.length", "791 §3.1",
+		"an IPv4 option has length 1, which does not cover its own length byte", "CVE-2019-12256")
+	ReasonIPOptionEnd = gate("ip.option.beyond-end", "ip.option.length", "791 §3.1",
+		"an IPv4 option goes beyond the header", "CVE-2019-12256", "CVE-2021-31344")
+	ReasonIPOptionSize = gate("ip.option.length-wrong", "ip.option.length", "791 §3.1",
+		"a known IPv4 option has a length that its type does not allow", "CVE-2019-12256")
+	ReasonIPSourceRoute = register(ReasonInfo{Name: "ip.option.source-route", Field: "ip.option.type", RFC: "7126 §4.3",
+		Doc: "the packet carries a loose or strict source route", CVE: []string{"CVE-2020-11909", "CVE-2019-12256"},
+		Trips: "traceroute with gateways given (-g)", Relax: "reasons: {ip.option.source-route: monitor}"})
+	ReasonIPFragment = register(ReasonInfo{Name: "ip.fragment", Field: "ip.fragment-offset", RFC: "8900 §3",
+		Doc:   "a fragment, where a whole packet is needed",
+		CVE:   []string{"CVE-2020-11896", "CVE-2020-11898", "CVE-2020-11907", "CVE-2020-17438", "CVE-2020-17469", "CVE-2019-12265", "CVE-2024-38063", "CVE-2021-24086"},
+		Trips: "peers that fragment instead of using path MTU discovery", Relax: "reasons: {ip.fragment: monitor}, or an MSS that fits the path"})
+	ReasonIPFragmentEnd = gate("ip.fragment.beyond-end", "ip.fragment-offset", "791 §3.2",
+		"a fragment goes beyond the greatest length of a packet, 65,535 bytes", "CVE-2020-17438")
+	ReasonIPFragmentLength = gate("ip.fragment.length", "ip.fragment-length", "791 §3.2",
+		"a fragment that others follow is empty or not a multiple of 8 bytes long", "CVE-2020-17438", "CVE-2020-17469")
 
 	ReasonIP6Truncated     = gate("ip6.truncated", "ip6.length", "8200 §3", "the packet is shorter than an IPv6 header", "CVE-2020-11913")
-	ReasonIP6PayloadLength = gate("ip6.payload-length", "ip6.payload-length", "8200 §3", "the IPv6 payload length is beyond the packet", "CVE-2020-17441", "CVE-2020-13987")
-	ReasonIP6Jumbogram     = gate("ip6.jumbogram", "ip6.payload-length", "2675", "the payload length is 0 although more follows (a jumbogram)")
-	ReasonIP6ExtTruncated  = gate("ip6.extension.truncated", "ip6.extension.length", "8200 §4", "an extension header goes beyond the packet", "CVE-2020-13984", "CVE-2020-17444", "CVE-2020-25112")
-	ReasonIP6ExtMany       = gate("ip6.extension.too-many", "ip6.extension.count", "8504 §5.3", "more than 8 extension headers", "CVE-2021-24086")
-	ReasonIP6ExtOrder      = gate("ip6.extension.order", "ip6.next-header", "8200 §4.1", "a hop-by-hop header that does not come first, or an extension header twice", "CVE-2021-24086")
-	ReasonIP6ExtOption     = gate("ip6.extension.option", "ip6.option.length", "8200 §4.2", "an option goes beyond its extension header", "CVE-2020-17442", "CVE-2020-17445", "CVE-2020-17468", "CVE-2021-25663")
-	ReasonIP6RoutingType0  = gate("ip6.extension.routing", "ip6.routing.type", "5095 §3", "a routing header", "CVE-2020-11897", "CVE-2020-13985")
+	ReasonIP6PayloadLength = gate("ip6.payload-length", "ip6.payload-length", "8200 §3",
+		"the IPv6 payload length goes beyond the packet",
+		"CVE-2020-11897", "CVE-2020-11913", "CVE-2020-13987", "CVE-2020-17441", "CVE-2020-27336", "CVE-2020-27337")
+	ReasonIP6Jumbogram = register(ReasonInfo{Name: "ip6.jumbogram", Field: "ip6.payload-length", RFC: "2675 §3",
+		Doc:   "the payload length is 0 although a payload follows, as in a jumbogram",
+		Trips: "super-packets of a host with BIG TCP (gso_max_size above 65,536)", Relax: "gso_max_size and gro_max_size of the interface at 65536"})
+	ReasonIP6ExtTruncated = gate("ip6.extension.truncated", "ip6.extension.length", "8200 §4",
+		"an extension header goes beyond the packet",
+		"CVE-2020-13984", "CVE-2020-13985", "CVE-2020-13986", "CVE-2020-17444", "CVE-2020-25112", "CVE-2021-25663")
+	ReasonIP6ExtMany = gate("ip6.extension.too-many", "ip6.extension.count", "8504 §5.3",
+		"more than 8 extension headers", "CVE-2021-24086")
+	ReasonIP6ExtOrder = gate("ip6.extension.order", "ip6.next-header", "8200 §4.1",
+		"a hop-by-hop header that does not come first, or an extension header more often than allowed", "CVE-2021-24086")
+	ReasonIP6ExtOption = gate("ip6.extension.option", "ip6.option.length", "8200 §4.2",
+		"an option goes beyond its extension header",
+		"CVE-2020-13984", "CVE-2020-17442", "CVE-2020-17445", "CVE-2020-17468", "CVE-2021-25663", "CVE-2021-25664")
+	ReasonIP6RoutingType0 = gate("ip6.extension.rh0", "ip6.routing.type", "5095 §3",
+		"a routing header of type 0, which is deprecated", "CVE-2020-11897")
+	ReasonIP6Routing = register(ReasonInfo{Name: "ip6.extension.routing", Field: "ip6.routing.segments-left", RFC: "8200 §4.4",
+		Doc: "a routing header with segments left: the packet is on its way to another destination", CVE: []string{"CVE-2020-13985", "CVE-2020-13986"},
+		Trips: "segment routing and mobile IPv6", Relax: "reasons: {ip6.extension.routing: monitor}"})
 
-	ReasonICMPTruncated = gate("icmp.truncated", "icmp.length", "792", "the ICMP message is shorter than 8 bytes", "CVE-2020-17443", "CVE-2020-35683", "CVE-2021-31346")
-	ReasonICMPChecksum  = gate("icmp.checksum", "icmp.checksum", "792", "the ICMP checksum is wrong")
-	ReasonICMPQuote     = gate("icmp.quote", "icmp.quoted", "1122 §3.2.2", "the ICMP error quotes less than an IP header and 8 bytes", "CVE-2020-11898")
+	ReasonICMPTruncated = gate("icmp.truncated", "icmp.length", "792", "the ICMP message is shorter than 8 bytes",
+		"CVE-2020-35683", "CVE-2021-31346")
+	ReasonICMPChecksum = gate("icmp.checksum", "icmp.checksum", "792", "the ICMP checksum is wrong")
+	ReasonICMPQuote    = gate("icmp.quote", "icmp.quoted", "1122 §3.2.2",
+		"the ICMP error does not quote an IP header and 8 bytes of its payload", "CVE-2020-11898", "CVE-2020-11902", "CVE-2020-11910")
+	ReasonICMP6Truncated = gate("icmp6.truncated", "icmp6.length", "4443 §2.1", "the ICMPv6 message is shorter than 8 bytes", "CVE-2020-17443", "CVE-2020-25112")
+	ReasonICMP6Checksum  = gate("icmp6.checksum", "icmp6.checksum", "4443 §2.3", "the ICMPv6 checksum is wrong")
+	ReasonICMP6Quote     = gate("icmp6.quote", "icmp6.quoted", "4443 §2.4",
+		"the ICMPv6 error does not quote an IPv6 header and 8 bytes of its payload")
 
-	ReasonTCPTruncated   = gate("tcp.truncated", "tcp.length", "9293 §3.1", "the segment is shorter than a TCP header", "CVE-2020-35684", "CVE-2021-31890", "CVE-2020-13987")
-	ReasonTCPDataOffset  = gate("tcp.data-offset", "tcp.data-offset", "9293 §3.1", "the data offset is below 5 or beyond the segment", "CVE-2020-24341")
+	ReasonTCPTruncated = gate("tcp.truncated", "tcp.length", "9293 §3.1",
+		"the segment is shorter than a TCP header", "CVE-2020-11907", "CVE-2020-13987", "CVE-2020-35684", "CVE-2021-31890")
+	ReasonTCPDataOffset  = gate("tcp.data-offset", "tcp.data-offset", "9293 §3.1", "the data offset is below 5 or goes beyond the segment", "CVE-2020-24341")
 	ReasonTCPChecksum    = gate("tcp.checksum", "tcp.checksum", "9293 §3.1", "the TCP checksum is wrong")
 	ReasonTCPOptionZero  = gate("tcp.option.length-zero", "tcp.option.length", "9293 §3.1", "an option has length 0", "CVE-2020-24337", "CVE-2020-13988")
-	ReasonTCPOptionOne   = gate("tcp.option.length-short", "tcp.option.length", "9293 §3.1", "an option has length 1", "CVE-2019-12260")
-	ReasonTCPOptionEnd   = gate("tcp.option.beyond-end", "tcp.option.length", "9293 §3.1", "an option goes beyond the header", "CVE-2020-13988", "CVE-2020-11912", "CVE-2021-31889")
-	ReasonTCPOptionSize  = gate("tcp.option.length-wrong", "tcp.option.length", "9293 §3.2", "a known option has a length that its kind does not allow", "CVE-2019-12258", "CVE-2020-11912", "CVE-2021-31889")
-	ReasonTCPOptionTwice = gate("tcp.option.duplicate", "tcp.option.kind", "9293 §3.1", "an option stands twice")
+	ReasonTCPOptionShort = gate("tcp.option.length-short", "tcp.option.length", "9293 §3.1",
+		"an option has length 1, which does not cover its own length byte", "CVE-2019-12260", "CVE-2020-13988")
+	ReasonTCPOptionEnd = gate("tcp.option.beyond-end", "tcp.option.length", "9293 §3.1",
+		"an option goes beyond the header", "CVE-2020-13988", "CVE-2020-11912", "CVE-2021-31889")
+	ReasonTCPOptionSize = gate("tcp.option.length-wrong", "tcp.option.length", "9293 §3.1",
+		"a known option has a length that its kind does not allow", "CVE-2019-12258", "CVE-2019-12260", "CVE-2020-11912", "CVE-2021-31889")
+	ReasonTCPOptionTwice = gate("tcp.option.duplicate", "tcp.option.kind", "9293 §3.1",
+		"an option stands twice, and receivers differ in which of the two counts")
 
-	ReasonUDPTruncated = gate("udp.truncated", "udp.length", "768", "the datagram is shorter than a UDP header", "CVE-2021-31345")
-	ReasonUDPLength    = gate("udp.length", "udp.length", "768", "the UDP length differs from what the IP header leaves", "CVE-2021-31345", "CVE-2020-13987")
-	ReasonUDPChecksum  = gate("udp.checksum", "udp.checksum", "768", "the UDP checksum is wrong, or 0 on IPv6")
+	ReasonUDPTruncated = gate("udp.truncated", "udp.length", "768", "the datagram is shorter than a UDP header", "CVE-2020-13987", "CVE-2021-31345")
+	ReasonUDPLength    = register(ReasonInfo{Name: "udp.length", Field: "udp.length", RFC: "768",
+		Doc:   "the UDP length differs from what the IP header leaves",
+		CVE:   []string{"CVE-2020-11896", "CVE-2020-13987", "CVE-2021-31345"},
+		Trips: "UDP options (RFC 9868)", Relax: "reasons: {udp.length: monitor}"})
+	ReasonUDPChecksum = register(ReasonInfo{Name: "udp.checksum", Field: "udp.checksum", RFC: "768",
+		Doc:   "the UDP checksum is wrong, or 0 on IPv6",
+		Trips: "tunnels that send no checksum on IPv6 (RFC 6935)", Relax: "reasons: {udp.checksum: monitor}"})
 )
 
 // gate registers a contradiction that no legitimate traffic shows.
 func gate(name, field, rfc, doc string, cve ...string) Reason {
-	return NewReason("packet", ReasonInfo{Name: name, Field: field, RFC: rfc, Doc: doc, CVE: cve, Trips: "none known"})
+	return register(ReasonInfo{Name: name, Field: field, RFC: rfc, Doc: doc, CVE: cve, Trips: "none known"})
 }
+
+func register(info ReasonInfo) Reason { return NewReason("packet", info) }

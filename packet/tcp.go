@@ -2,7 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
-	"strings"
+	"fmt"
 )
 
 // Offsets of the TCP header (RFC 9293 §3.1).
@@ -41,20 +41,10 @@ const (
 var flagNames = [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
 
 // String gives "SYN|ACK", or "none".
-func (f TCPFlags) String() string {
-	if f == 0 {
-		return "none"
-	}
-	var set []string
-	for i, name := range flagNames {
-		if f&(1<<i) != 0 {
-			set = append(set, name)
-		}
-	}
-	return strings.Join(set, "|")
-}
+func (f TCPFlags) String() string { return setString(uint64(f), flagNames[:]) }
 
-// TCPView reads a segment in place. Only ParseTCP makes a usable one.
+// TCPView reads a TCP segment in place (RFC 9293 §3.1). Only ParseTCP makes a
+// usable one.
 type TCPView struct{ b []byte }
 
 // ParseTCP checks that the header lies inside the segment, which the caller
@@ -106,33 +96,52 @@ func (v TCPView) Options() []byte { return v.b[TCPMinLen:v.HeaderLen()] }
 func (v TCPView) Payload() []byte { return v.b[v.HeaderLen():] }
 
 // TCP holds the values of a TCP header to send. Reserved bits and the urgent
-// pointer have no field.
+// pointer have no field, and URG without one means nothing: it is refused.
 type TCP struct {
 	SrcPort, DstPort uint16
 	Seq, Ack         Seq
 	Flags            TCPFlags
-	Window           uint16
-	// OptionLimit is how many bytes the options may take if that is possible;
-	// a header that is no longer than the received one keeps a full segment
-	// within the path MTU. Options are written without alignment where the
-	// aligned form is longer.
+	Window           uint16 // unscaled
+	// OptionLimit is how many bytes the options should take at most, 1 to 40; 0
+	// means 40. With the received header's length here, a full segment stays
+	// within the path MTU: where the aligned layout is longer than the limit,
+	// options are packed, which is never longer than what was received.
 	OptionLimit int
 	Options     TCPOptions
 }
 
-// encode writes the header, whose options take n bytes. sum is that of payload
-// and pseudo header.
-func (h *TCP) encode(b []byte, n int, packed bool, sum Sum) {
+// check reports whether the header can be sent, and how its options are laid
+// out.
+func (h *TCP) check() (l optionLayout, err error) {
+	if h.Flags&URG != 0 {
+		return optionLayout{}, ErrValue
+	}
+	return h.Options.layout(h.OptionLimit)
+}
+
+// encode writes the header. sum is that of payload and pseudo header.
+func (h *TCP) encode(b []byte, l optionLayout, sum Sum) {
+	b = b[:TCPMinLen+l.n]
 	binary.BigEndian.PutUint16(b[offTCPSrcPort:], h.SrcPort)
 	binary.BigEndian.PutUint16(b[offTCPDstPort:], h.DstPort)
 	binary.BigEndian.PutUint32(b[offTCPSeq:], uint32(h.Seq))
 	binary.BigEndian.PutUint32(b[offTCPAck:], uint32(h.Ack))
-	b[offTCPOffset] = uint8((TCPMinLen+n)/4) << 4
+	b[offTCPOffset] = uint8(len(b)/4) << 4
 	b[offTCPFlags] = uint8(h.Flags)
 	binary.BigEndian.PutUint16(b[offTCPWindow:], h.Window)
-	binary.BigEndian.PutUint32(b[offTCPChecksum:], 0) // and the urgent pointer
-	if n > 0 {
-		h.Options.encode(b[TCPMinLen:TCPMinLen+n], packed)
+	binary.BigEndian.PutUint16(b[offTCPChecksum:], 0)
+	binary.BigEndian.PutUint16(b[offTCPUrgent:], 0)
+	if l.n > 0 {
+		h.Options.encode(b[TCPMinLen:], l.packed)
 	}
-	binary.BigEndian.PutUint16(b[offTCPChecksum:], sum.Add(SumBytes(b[:TCPMinLen+n])).Checksum())
+	binary.BigEndian.PutUint16(b[offTCPChecksum:], sum.Add(SumBytes(b)).Checksum())
+}
+
+// String gives "TCP 40000 > 80 SYN seq=1 ack=0 win=64240 options=[mss 1460]".
+func (h TCP) String() string {
+	s := fmt.Sprintf("TCP %d > %d %v seq=%d ack=%d win=%d", h.SrcPort, h.DstPort, h.Flags, h.Seq, h.Ack, h.Window)
+	if h.Options.Has != 0 {
+		s += " options=[" + h.Options.String() + "]"
+	}
+	return s
 }

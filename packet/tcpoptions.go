@@ -1,6 +1,10 @@
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
 
 // Kinds of TCP options (IANA "TCP Option Kind Numbers").
 const (
@@ -18,6 +22,14 @@ const (
 	tcpOptFastOpen      = 34
 	tcpOptAccECN0       = 172
 	tcpOptAccECN1       = 174
+
+	maxSACK        = 4  // blocks that 40 bytes have room for
+	maxFastOpen    = 16 // bytes of a cookie (RFC 7413 §4.1.1)
+	minFastOpen    = 4
+	tcpMD5Len      = 16 // RFC 2385 §3.0
+	tcpTimestamps  = 8
+	tcpSACKBlock   = 8
+	optionOverhead = 2 // kind and length
 )
 
 // TCPOptionSet is a set of options.
@@ -38,28 +50,41 @@ const (
 	OptMPTCP
 	OptAccECN
 	OptOther
+
+	// optSendable are the options that the encoder writes.
+	optSendable = OptMSS | OptWScale | OptSACKPermitted | OptSACK | OptTimestamps | OptFastOpen | OptUserTimeout
 )
+
+var tcpOptionNames = [...]string{
+	"MSS", "WScale", "SACK-permitted", "SACK", "Timestamps", "Fast-Open", "User-Timeout", "MD5", "AO", "MPTCP", "AccECN", "other",
+}
+
+// String gives "MSS|WScale", or "none".
+func (s TCPOptionSet) String() string { return setString(uint64(s), tcpOptionNames[:]) }
 
 // SACKBlock is one block of received data: Left is its first sequence number,
 // Right the one behind its last (RFC 2018 §3).
 type SACKBlock struct{ Left, Right Seq }
 
 // TCPOptions holds the options of a segment as typed values; a value means
-// something where its bit in Has is set.
+// something where its bit in Has is set. The bits of options that cannot be sent
+// are ignored by the encoder.
 type TCPOptions struct {
 	Has          TCPOptionSet
-	MSS          uint16
-	WScale       uint8
-	NumSACK      uint8
-	FastOpenLen  uint8
-	UserTimeout  uint16
-	SACK         [4]SACKBlock
+	MSS          uint16 // bytes (RFC 9293 §3.7.1)
+	WScale       uint8  // shift; above 14 counts as 14 (RFC 7323 §2.3)
+	NumSACK      uint8  // 1 to 4 blocks
+	FastOpenLen  uint8  // bytes: 0 for a request, or 4 to 16 and even
+	UserTimeout  uint16 // as it stands in the option (RFC 5482 §3)
+	SACK         [maxSACK]SACKBlock
 	TSVal, TSEcr uint32
-	FastOpen     [16]byte
+	FastOpen     [maxFastOpen]byte
 }
 
 // ParseOptions reads the options into o. It refuses lengths that contradict the
-// header or the kind, and known options that stand twice.
+// header or the kind, and known options that stand twice; o then holds what came
+// before. Values whose bit in Has is not set are left as they were. Nothing
+// behind an end-of-options mark is looked at.
 func (v TCPView) ParseOptions(o *TCPOptions) Reason {
 	o.Has, o.NumSACK = 0, 0
 	b := v.Options()
@@ -80,7 +105,7 @@ func (v TCPView) ParseOptions(o *TCPOptions) Reason {
 		case n == 0:
 			return ReasonTCPOptionZero
 		case n == 1:
-			return ReasonTCPOptionOne
+			return ReasonTCPOptionShort
 		case n > len(b):
 			return ReasonTCPOptionEnd
 		}
@@ -118,23 +143,23 @@ func (o *TCPOptions) parse(kind uint8, v []byte) (TCPOptionSet, Reason) {
 		}
 		return OptSACKPermitted, ReasonNone
 	case tcpOptSACK:
-		if len(v) == 0 || len(v)%8 != 0 {
+		if len(v) == 0 || len(v)%tcpSACKBlock != 0 {
 			return 0, ReasonTCPOptionSize
 		}
-		o.NumSACK = uint8(len(v) / 8)
+		o.NumSACK = uint8(len(v) / tcpSACKBlock)
 		for i := range o.NumSACK {
 			e := v[8*i:]
 			o.SACK[i] = SACKBlock{Seq(binary.BigEndian.Uint32(e)), Seq(binary.BigEndian.Uint32(e[4:]))}
 		}
 		return OptSACK, ReasonNone
 	case tcpOptTimestamps:
-		if len(v) != 8 {
+		if len(v) != tcpTimestamps {
 			return 0, ReasonTCPOptionSize
 		}
 		o.TSVal, o.TSEcr = binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])
 		return OptTimestamps, ReasonNone
-	case tcpOptFastOpen: // RFC 7413 §4.1.1: no cookie, or 4 to 16 bytes, even
-		if len(v) > 16 || len(v)%2 != 0 || len(v) == 2 {
+	case tcpOptFastOpen:
+		if !validFastOpen(len(v)) {
 			return 0, ReasonTCPOptionSize
 		}
 		o.FastOpenLen = uint8(copy(o.FastOpen[:], v))
@@ -146,7 +171,7 @@ func (o *TCPOptions) parse(kind uint8, v []byte) (TCPOptionSet, Reason) {
 		o.UserTimeout = binary.BigEndian.Uint16(v)
 		return OptUserTimeout, ReasonNone
 	case tcpOptMD5:
-		if len(v) != 16 {
+		if len(v) != tcpMD5Len {
 			return 0, ReasonTCPOptionSize
 		}
 		return OptMD5, ReasonNone
@@ -163,109 +188,124 @@ func (o *TCPOptions) parse(kind uint8, v []byte) (TCPOptionSet, Reason) {
 	return OptOther, ReasonNone
 }
 
-// layout tells how many bytes the options take, a multiple of 4, and whether
-// they are written without alignment because the aligned form is longer than
-// limit. It may exceed TCPMaxOptions, which cannot be sent.
-func (o *TCPOptions) layout(limit int) (n int, packed bool) {
-	if o.Has == 0 {
-		return 0, false
+// validFastOpen reports whether a cookie may have n bytes: none in a request, or
+// 4 to 16, even (RFC 7413 §4.1.1).
+func validFastOpen(n int) bool {
+	return n == 0 || n >= minFastOpen && n <= maxFastOpen && n%2 == 0
+}
+
+// optionLayout says how options are written.
+type optionLayout struct {
+	n      int  // bytes, a multiple of 4, at most TCPMaxOptions
+	packed bool // without alignment
+}
+
+// layout chooses the aligned layout, as Linux writes options, where it fits into
+// limit bytes (0: TCPMaxOptions), and the packed one where that is shorter.
+func (o *TCPOptions) layout(limit int) (optionLayout, error) {
+	if o.Has&optSendable == 0 {
+		return optionLayout{}, nil
 	}
-	n = o.size(false)
-	if n <= limit && n <= TCPMaxOptions {
-		return n, false
+	if o.Has&OptSACK != 0 && (o.NumSACK == 0 || o.NumSACK > maxSACK) || o.Has&OptFastOpen != 0 && !validFastOpen(int(o.FastOpenLen)) {
+		return optionLayout{}, ErrValue
 	}
-	if p := o.size(true); p < n {
-		return p, true
+	if limit <= 0 || limit > TCPMaxOptions {
+		limit = TCPMaxOptions
 	}
-	return n, false
+	l := optionLayout{n: o.size(false)}
+	if l.n > limit {
+		if n := o.size(true); n < l.n {
+			l = optionLayout{n, true}
+		}
+	}
+	if l.n > TCPMaxOptions {
+		return optionLayout{}, ErrTooLong
+	}
+	return l, nil
 }
 
 // size is the length of the options in bytes, padded to a multiple of 4. In the
-// aligned form every option, or SACK-permitted and timestamps together, starts
-// so that its values lie on 4-byte borders, as Linux writes them.
+// aligned form every option, or SACK-permitted and timestamps together, is
+// filled up with NOPs to a multiple of 4.
 func (o *TCPOptions) size(packed bool) int {
-	pad := func(n, aligned int) int {
-		if packed {
-			return n
-		}
-		return aligned
-	}
 	n := 0
-	if o.Has&OptMSS != 0 {
-		n += 4
+	add := func(length int) {
+		n += length
+		if !packed {
+			n = (n + 3) &^ 3
+		}
 	}
-	switch {
-	case o.Has&OptTimestamps != 0 && o.Has&OptSACKPermitted != 0:
-		n += 12
-	case o.Has&OptTimestamps != 0:
-		n += pad(10, 12)
-	case o.Has&OptSACKPermitted != 0:
-		n += pad(2, 4)
+	if o.Has&OptMSS != 0 {
+		add(optionOverhead + 2)
+	}
+	switch o.Has & (OptSACKPermitted | OptTimestamps) {
+	case OptSACKPermitted:
+		add(optionOverhead)
+	case OptTimestamps:
+		add(optionOverhead + tcpTimestamps)
+	case OptSACKPermitted | OptTimestamps:
+		add(2*optionOverhead + tcpTimestamps)
 	}
 	if o.Has&OptWScale != 0 {
-		n += pad(3, 4)
-	}
-	if o.Has&OptUserTimeout != 0 {
-		n += 4
-	}
-	if o.Has&OptFastOpen != 0 {
-		n += pad(2+int(o.FastOpenLen), (2+int(o.FastOpenLen)+3)&^3)
+		add(optionOverhead + 1)
 	}
 	if o.Has&OptSACK != 0 {
-		n += pad(2+8*int(o.NumSACK), 4+8*int(o.NumSACK))
+		add(optionOverhead + tcpSACKBlock*int(o.NumSACK))
+	}
+	if o.Has&OptFastOpen != 0 {
+		add(optionOverhead + int(o.FastOpenLen))
+	}
+	if o.Has&OptUserTimeout != 0 {
+		add(optionOverhead + 2)
 	}
 	return (n + 3) &^ 3
 }
 
-// encode writes the options into b, which has exactly the layout's length: in
-// the order MSS, SACK-permitted, timestamps, window scale, user timeout, Fast
-// Open, SACK.
+// encode writes the options into b, which has exactly the layout's length, in
+// the order of Linux (net/ipv4/tcp_output.c, tcp_options_write): MSS,
+// SACK-permitted, timestamps, window scale, SACK, Fast Open; and last the user
+// timeout, which Linux does not send.
 func (o *TCPOptions) encode(b []byte, packed bool) {
-	w := optionWriter{b: b, packed: packed}
+	w := optionWriter{b, packed}
 	if o.Has&OptMSS != 0 {
 		binary.BigEndian.PutUint16(w.next(tcpOptMSS, 2), o.MSS)
 	}
-	if o.Has&OptSACKPermitted != 0 {
-		if o.Has&OptTimestamps == 0 {
-			w.align(2)
-		}
+	switch o.Has & (OptSACKPermitted | OptTimestamps) {
+	case OptSACKPermitted | OptTimestamps:
 		w.next(tcpOptSACKPermitted, 0)
-	}
-	if o.Has&OptTimestamps != 0 {
-		if o.Has&OptSACKPermitted == 0 {
-			w.align(2)
-		}
-		v := w.next(tcpOptTimestamps, 8)
-		binary.BigEndian.PutUint32(v, o.TSVal)
-		binary.BigEndian.PutUint32(v[4:], o.TSEcr)
+		w.timestamps(o)
+	case OptSACKPermitted:
+		w.align(2)
+		w.next(tcpOptSACKPermitted, 0)
+	case OptTimestamps:
+		w.align(2)
+		w.timestamps(o)
 	}
 	if o.Has&OptWScale != 0 {
 		w.align(1)
 		w.next(tcpOptWScale, 1)[0] = o.WScale
 	}
+	if o.Has&OptSACK != 0 {
+		w.align(2)
+		v := w.next(tcpOptSACK, tcpSACKBlock*int(o.NumSACK))
+		for i, block := range o.SACK[:o.NumSACK] {
+			binary.BigEndian.PutUint32(v[tcpSACKBlock*i:], uint32(block.Left))
+			binary.BigEndian.PutUint32(v[tcpSACKBlock*i+4:], uint32(block.Right))
+		}
+	}
+	if o.Has&OptFastOpen != 0 {
+		copy(w.next(tcpOptFastOpen, int(o.FastOpenLen)), o.FastOpen[:])
+		w.align(-(optionOverhead + int(o.FastOpenLen)) & 3)
+	}
 	if o.Has&OptUserTimeout != 0 {
 		binary.BigEndian.PutUint16(w.next(tcpOptUserTimeout, 2), o.UserTimeout)
 	}
-	if o.Has&OptFastOpen != 0 {
-		w.align(-(2 + int(o.FastOpenLen)) & 3)
-		copy(w.next(tcpOptFastOpen, int(o.FastOpenLen)), o.FastOpen[:])
-	}
-	if o.Has&OptSACK != 0 {
-		w.align(2)
-		v := w.next(tcpOptSACK, 8*int(o.NumSACK))
-		for i := range o.NumSACK {
-			binary.BigEndian.PutUint32(v[8*i:], uint32(o.SACK[i].Left))
-			binary.BigEndian.PutUint32(v[8*i+4:], uint32(o.SACK[i].Right))
-		}
-	}
-	for i := range w.b {
-		w.b[i] = tcpOptEnd
-	}
+	clear(w.b) // end of options, up to 3 times
 }
 
 // optionWriter writes options one behind the other.
 type optionWriter struct {
-	b      []byte
+	b      []byte // what is left
 	packed bool
 }
 
@@ -282,8 +322,37 @@ func (w *optionWriter) align(n int) {
 
 // next writes kind and length and returns the room for the value.
 func (w *optionWriter) next(kind uint8, length int) []byte {
-	w.b[0], w.b[1] = kind, uint8(2+length)
-	v := w.b[2 : 2+length]
-	w.b = w.b[2+length:]
+	w.b[0], w.b[1] = kind, uint8(optionOverhead+length)
+	v := w.b[optionOverhead : optionOverhead+length]
+	w.b = w.b[optionOverhead+length:]
 	return v
+}
+
+func (w *optionWriter) timestamps(o *TCPOptions) {
+	v := w.next(tcpOptTimestamps, tcpTimestamps)
+	binary.BigEndian.PutUint32(v, o.TSVal)
+	binary.BigEndian.PutUint32(v[4:], o.TSEcr)
+}
+
+// String gives "mss 1460, sack-permitted, timestamps 1 0, wscale 7".
+func (o TCPOptions) String() string {
+	var s []string
+	add := func(bit TCPOptionSet, format string, args ...any) {
+		if o.Has&bit != 0 {
+			s = append(s, fmt.Sprintf(format, args...))
+		}
+	}
+	add(OptMSS, "mss %d", o.MSS)
+	add(OptSACKPermitted, "sack-permitted")
+	add(OptTimestamps, "timestamps %d %d", o.TSVal, o.TSEcr)
+	add(OptWScale, "wscale %d", o.WScale)
+	for _, block := range o.SACK[:min(o.NumSACK, maxSACK)] {
+		add(OptSACK, "sack %d-%d", block.Left, block.Right)
+	}
+	add(OptFastOpen, "fast-open %x", o.FastOpen[:min(o.FastOpenLen, maxFastOpen)])
+	add(OptUserTimeout, "user-timeout %d", o.UserTimeout)
+	if rest := o.Has &^ optSendable; rest != 0 {
+		s = append(s, rest.String())
+	}
+	return strings.Join(s, ", ")
 }

@@ -335,7 +335,7 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 		rules = append(rules, &Rule{
 			Number: n, Chain: in.Hook, Hooks: hooks[d], Criteria: in.Match.Flow(Dir(d)), Plugin: "PROXY", plugin: e.proxy,
 			Config: configString(Dir(d), proxy.Layer[d], proxy.Number[ClientToServer], chain),
-			Origin: OriginFile, Name: in.Name, Fail: in.Fail,
+			Origin: OriginFile, Name: in.Name, Fail: in.Fail, dir: Dir(d),
 			Early: exchange && slices.Contains(hooks[d], Prerouting),
 		})
 	}

@@ -170,6 +170,24 @@ func (m *loadedModule) stop(ctx context.Context) error {
 	return err
 }
 
+// ReloadModule starts a PFM anew in place of the running one, keeping instances
+// and connections; the state that the module added to connections is dropped.
+// Packets that come meanwhile are dropped with chain.function-missing.
+func (e *Engine) ReloadModule(ctx context.Context, name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	info, ok := BuiltinModule(name)
+	if !ok || e.modules[info.Name] == nil {
+		return fmt.Errorf("module %s: not loaded (`promethos module load %s`)", name, name)
+	}
+	m := e.modules[info.Name]
+	delete(e.modules, info.Name)
+	if err := m.stop(ctx); err != nil {
+		return fmt.Errorf("module %s: stop: %w", name, err)
+	}
+	return e.loadModule(ctx, name)
+}
+
 // UnloadModule unloads a PFM. It refuses while a flow names one of its
 // functions.
 func (e *Engine) UnloadModule(ctx context.Context, name string) error {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/promethos/promethos/packet"
@@ -95,14 +96,14 @@ type step struct {
 type proxyPlugin struct {
 	engine *Engine
 	// refs is indexed by instance number, byID by ProxyInstance.id; both are
-	// replaced as a whole. Engine.mu guards writing.
-	refs    atomic.Pointer[[]*flowRef]
-	byID    atomic.Pointer[[]*ProxyInstance]
-	pending map[InstanceNumber]*ProxyInstance // file instances about to be configured
+	// replaced as a whole, under mu.
+	mu   sync.Mutex
+	refs atomic.Pointer[[]*flowRef]
+	byID atomic.Pointer[[]*ProxyInstance]
 }
 
 func newProxyPlugin(e *Engine) *proxyPlugin {
-	p := &proxyPlugin{engine: e, pending: map[InstanceNumber]*ProxyInstance{}}
+	p := &proxyPlugin{engine: e}
 	p.refs.Store(&[]*flowRef{nil})
 	p.byID.Store(&[]*ProxyInstance{nil})
 	return p
@@ -231,6 +232,8 @@ func (p *proxyPlugin) Remove(n InstanceNumber) error {
 	})
 	p.engine.retire(proxy)
 	p.forget(proxy.Number[:]...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	byID := slices.Clone(*p.byID.Load())
 	byID[proxy.id] = nil
 	p.byID.Store(&byID)
@@ -239,6 +242,8 @@ func (p *proxyPlugin) Remove(n InstanceNumber) error {
 
 // forget takes instance numbers out of use for good.
 func (p *proxyPlugin) forget(numbers ...InstanceNumber) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	refs := slices.Clone(*p.refs.Load())
 	for _, n := range numbers {
 		refs[n] = nil
@@ -267,6 +272,8 @@ func (p *ProxyInstance) clone() *ProxyInstance {
 // adopt checks and binds a new or changed proxy instance and puts it in place
 // of the one with the same identity, in one step for packets.
 func (p *proxyPlugin) adopt(proxy *ProxyInstance) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if err := p.bind(proxy); err != nil {
 		return err
 	}
@@ -361,6 +368,8 @@ func (p *ProxyInstance) compile(d Dir) *flowRef {
 // rebind compiles all flows anew after functions came or went. A function that
 // is gone leaves a hole, which drops its packets; one that came back fills it.
 func (p *proxyPlugin) rebind() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	refs := slices.Clone(*p.refs.Load())
 	byID := slices.Clone(*p.byID.Load())
 	for id, old := range byID {

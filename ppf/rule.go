@@ -40,8 +40,13 @@ type Rule struct {
 	// them, because a function exchanges addresses.
 	Early bool
 
+	dir    Dir
 	plugin Plugin
 }
+
+// Dir is the flow that the rule takes; client to server for a plugin that knows
+// none.
+func (r *Rule) Dir() Dir { return r.dir }
 
 // flowHooks tells at which hooks the two flows of an instance configured at
 // hook h are taken. Answers of a server on this host never pass PREROUTING, and
@@ -112,6 +117,27 @@ func (e *Engine) publish() {
 		}
 	}
 	e.snap.Store(s)
+}
+
+// RefuseRules gives, for each server with `others: refuse`, the criteria of all
+// its traffic, at the hooks of its instance: one rule per flow.
+func (e *Engine) RefuseRules() []*Rule {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []*Rule
+	for i := range e.spec.Instances {
+		in := &e.spec.Instances[i]
+		if in.Others != OthersRefuse {
+			continue
+		}
+		all := Match{Server: in.Match.Server, Client: in.Match.Client, In: in.Match.In, Out: in.Match.Out}
+		for d, hooks := range flowHooks(in.Hook) {
+			list = append(list, &Rule{
+				Name: in.Name, Hooks: hooks, Criteria: all.Flow(Dir(d)), Fail: in.Fail, dir: Dir(d),
+			})
+		}
+	}
+	return list
 }
 
 func (e *Engine) refusePrefixes() []netip.Prefix {
@@ -194,6 +220,7 @@ func (e *Engine) configure(r *Rule) (*Rule, error) {
 			if err := e.loadModulesFor(e.ctx, cs.Functions); err != nil {
 				return nil, err
 			}
+			r.dir = cs.Dir
 			r.Early = r.Chain == Prerouting && e.exchanges(cs.Functions)
 		}
 	}

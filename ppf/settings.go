@@ -83,7 +83,8 @@ func (e DecodeError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unmarshaler is a type that decodes itself from a Value.
+// Unmarshaler is a type that decodes itself from a Value. An error that is a
+// DecodeError keeps its places.
 type Unmarshaler interface {
 	UnmarshalValue(v Value) error
 }
@@ -128,7 +129,14 @@ func (d *decoder) value(dst reflect.Value, v Value, path string) {
 		return
 	}
 	if u, ok := dst.Addr().Interface().(Unmarshaler); ok {
-		if err := u.UnmarshalValue(v); err != nil {
+		switch err := u.UnmarshalValue(v).(type) {
+		case nil:
+		case DecodeError:
+			for _, p := range err {
+				p.Path = joinPath(path, p.Path)
+				d.problems = append(d.problems, p)
+			}
+		default:
 			d.add(v.Pos, path, "", "%v", err)
 		}
 		return
@@ -226,8 +234,11 @@ func (d *decoder) fields(dst reflect.Value, v Value, path string) {
 }
 
 func joinPath(path, key string) string {
-	if path == "" {
+	switch {
+	case path == "":
 		return key
+	case key == "" || key[0] == '[':
+		return path + key
 	}
 	return path + "." + key
 }

@@ -144,5 +144,7 @@ type Spec struct {
 	ModuleDirs []string // absolute
 	OnExit     OnExit
 	QueueFirst uint16 // first queue number
-	Instances  []InstanceSpec
+	// Plugins holds plugin-wide configurations by plugin name.
+	Plugins   map[string]string
+	Instances []InstanceSpec
 }

@@ -1,12 +1,14 @@
 package rules
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -205,32 +207,73 @@ func (k *Kernel) Remove() error {
 
 // State tells what is there; see Applier.
 func (k *Kernel) State() (State, error) {
-	tables, err := k.conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return StateNone, fmt.Errorf("rules: list tables: %w", explain(err))
+	list, err := k.ownRules()
+	if err != nil || list == nil {
+		return StateNone, err
 	}
-	i := slices.IndexFunc(tables, func(t *nftables.Table) bool { return t.Name == TableName })
-	if i < 0 {
-		return StateNone, nil
-	}
-	list, err := k.conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return StateNone, fmt.Errorf("rules: list chains: %w", explain(err))
-	}
-	for _, c := range list {
-		if c.Table.Name != TableName {
-			continue
-		}
-		rules, err := k.conn.GetRules(tables[i], c)
-		if err != nil {
-			return StateNone, fmt.Errorf("rules: list rules: %w", explain(err))
-		}
-		for _, r := range rules {
-			// Only an active table starts its chains with the rule for our mark.
-			if v, ok := r.Exprs[len(r.Exprs)-1].(*expr.Verdict); ok && v.Kind == expr.VerdictAccept {
-				return StateActive, nil
-			}
+	for _, r := range list {
+		// Only an active table starts its chains with the rule for our mark.
+		if v, ok := r.Exprs[len(r.Exprs)-1].(*expr.Verdict); ok && v.Kind == expr.VerdictAccept {
+			return StateActive, nil
 		}
 	}
 	return StateBlock, nil
+}
+
+// Queues lists the numbers of the queues that our rules lead to.
+func (k *Kernel) Queues() ([]uint16, error) {
+	list, err := k.ownRules()
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint16
+	for _, r := range list {
+		var first, total uint16
+		switch t := r.Exprs[len(r.Exprs)-1].(type) {
+		case *expr.Queue:
+			first, total = t.Num, t.Total
+		case *expr.Target:
+			if info, ok := t.Info.(*xt.Unknown); ok && len(*info) >= 4 {
+				first, total = binary.NativeEndian.Uint16(*info), binary.NativeEndian.Uint16((*info)[2:])
+			}
+		}
+		for i := range total {
+			if n := first + i; !slices.Contains(numbers, n) {
+				numbers = append(numbers, n)
+			}
+		}
+	}
+	return numbers, nil
+}
+
+// ownRules lists the rules of our table; nil where there is no table.
+func (k *Kernel) ownRules() ([]*nftables.Rule, error) {
+	tables, err := k.conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, fmt.Errorf("rules: list tables: %w", explain(err))
+	}
+	i := slices.IndexFunc(tables, func(t *nftables.Table) bool { return t.Name == TableName })
+	if i < 0 {
+		return nil, nil
+	}
+	chains, err := k.conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, fmt.Errorf("rules: list chains: %w", explain(err))
+	}
+	own := []*nftables.Rule{}
+	for _, c := range chains {
+		if c.Table.Name != TableName {
+			continue
+		}
+		list, err := k.conn.GetRules(tables[i], c)
+		if err != nil {
+			return nil, fmt.Errorf("rules: list rules: %w", explain(err))
+		}
+		for _, r := range list {
+			if len(r.Exprs) > 0 {
+				own = append(own, r)
+			}
+		}
+	}
+	return own, nil
 }

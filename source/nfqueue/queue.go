@@ -109,7 +109,8 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 func bindError(number uint16, err error) error {
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("nfqueue %d: bind: %w%s (stop it, or choose other numbers with `queue:`)", number, ErrQueueInUse, ownerOf(number))
+		return fmt.Errorf("nfqueue %d: bind: %w by netlink port %s, usually a process id (stop it, or choose other numbers with `queue:`)",
+			number, ErrQueueInUse, Owner(number))
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("nfqueue %d: bind: %w (run as root or with CAP_NET_ADMIN)", number, ErrNoPermission)
 	}
@@ -328,4 +329,3 @@ func (q *queue) close() {
 	unix.Close(q.fd)
 	unix.Close(q.wake)
 }
-

@@ -157,15 +157,16 @@ func procRow(table []byte, number uint16) []string {
 	return nil
 }
 
-// ownerOf names the port id that has a queue; for most programs it is the
-// process id.
-func ownerOf(number uint16) string {
+// Owner tells, in the calling thread's network namespace, the netlink port of
+// the process that has bound a queue, usually its process id; "" where nobody
+// has.
+func Owner(number uint16) string {
 	table, err := os.ReadFile(procQueues)
 	if err != nil {
 		return ""
 	}
 	if row := procRow(table, number); row != nil {
-		return " by netlink port " + row[1] + ", usually the process id"
+		return row[1]
 	}
 	return ""
 }

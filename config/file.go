@@ -1,0 +1,341 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+const (
+	// maxFile is the size of a configuration file that is read, in bytes.
+	maxFile = 4 << 20
+	// defaultQueue is the first queue number where none is configured.
+	defaultQueue = 20560
+	maxQueue     = 65000
+)
+
+// located is a value with the place where it stands.
+type located[T any] struct {
+	Value T
+	Pos   ppf.Pos
+	Set   bool
+}
+
+// UnmarshalValue decodes the value and keeps its place.
+func (l *located[T]) UnmarshalValue(v ppf.Value) error {
+	l.Pos, l.Set = v.Pos, v.Kind != ppf.ValueNull
+	return ppf.DecodeSettings(&l.Value, v, "")
+}
+
+// choice is one of some words.
+type choice[T ~uint8] struct {
+	Value T
+	Pos   ppf.Pos
+	Set   bool
+	words []string
+	vals  []T
+}
+
+// words lists what a choice may be; it is prepared before decoding.
+func words[T ~uint8](pairs ...any) choice[T] {
+	c := choice[T]{}
+	for i := 0; i < len(pairs); i += 2 {
+		c.words = append(c.words, pairs[i].(string))
+		c.vals = append(c.vals, pairs[i+1].(T))
+	}
+	c.Value = c.vals[0]
+	return c
+}
+
+// UnmarshalValue reads one of the words.
+func (c *choice[T]) UnmarshalValue(v ppf.Value) error {
+	c.Pos, c.Set = v.Pos, true
+	i := slices.Index(c.words, v.Scalar)
+	if v.Kind != ppf.ValueScalar || i < 0 {
+		return ppf.DecodeError{{Pos: v.Pos, What: fmt.Sprintf("%q is unknown", v.Scalar), Fix: ppf.Suggest(v.Scalar, c.words)}}
+	}
+	c.Value = c.vals[i]
+	return nil
+}
+
+// document is the YAML file.
+type document struct {
+	Version    located[int]               `conf:"version"`
+	Control    located[string]            `conf:"control"`
+	Metrics    located[string]            `conf:"metrics"`
+	ModuleDirs located[[]string]          `conf:"module_dirs"`
+	OnExit     choice[ppf.OnExit]         `conf:"on_exit"`
+	Queue      located[uint16]            `conf:"queue"`
+	Plugins    located[map[string]string] `conf:"plugins"`
+	Include    located[[]located[string]] `conf:"include"`
+	Instances  []ppf.Value                `conf:"instances"`
+}
+
+// instance is one entry of instances.
+type instance struct {
+	pos  ppf.Pos
+	path string
+
+	Name     located[string]            `conf:"name"`
+	Source   choice[ppf.SourceKind]     `conf:"source"`
+	Hook     choice[ppf.Hook]           `conf:"hook"`
+	Match    located[match]             `conf:"match"`
+	Initiate choice[ppf.Initiate]       `conf:"initiate"`
+	Others   choice[ppf.Others]         `conf:"others"`
+	Chain    located[[]located[string]] `conf:"chain"`
+	CS       located[[]located[string]] `conf:"client_to_server"`
+	SC       located[[]located[string]] `conf:"server_to_client"`
+	Mode     choice[ppf.Mode]           `conf:"mode"`
+	Fail     choice[ppf.Fail]           `conf:"fail"`
+	Reasons  ppf.Value                  `conf:"reasons"`
+	Modules  map[string]ppf.Value       `conf:"modules"`
+
+	Handshake choice[stage]   `conf:"handshake"`
+	Upstream  located[string] `conf:"upstream"`
+	Address   choice[stage]   `conf:"upstream_address"`
+	Inline    ppf.Value       `conf:"inline"`
+	Listen    located[string] `conf:"listen"`
+}
+
+// stage stands for settings of stream chains, which are checked for form only.
+type stage uint8
+
+func newInstance() instance {
+	return instance{
+		Source:    words[ppf.SourceKind]("nfqueue", ppf.SourceNFQueue, "inline", ppf.SourceInline, "listen", ppf.SourceListen),
+		Hook:      words[ppf.Hook]("forward", ppf.Forward, "prerouting", ppf.Prerouting, "input", ppf.Input, "output", ppf.Output, "postrouting", ppf.Postrouting),
+		Initiate:  words[ppf.Initiate]("", ppf.InitiateDefault, "client", ppf.InitiateClient, "both", ppf.InitiateBoth),
+		Others:    words[ppf.Others]("pass", ppf.OthersPass, "refuse", ppf.OthersRefuse),
+		Mode:      words[ppf.Mode]("repair", ppf.Repair, "monitor", ppf.Monitor, "strict", ppf.Strict),
+		Fail:      words[ppf.Fail]("closed", ppf.FailClosed, "open", ppf.FailOpen),
+		Handshake: words[stage]("honest", stage(0), "first", stage(1), "cookie", stage(2)),
+		Address:   words[stage]("client", stage(0), "proxy", stage(1)),
+	}
+}
+
+// match is an instance's match, and with fewer keys what it excludes.
+type match struct {
+	Protocol protocol                `conf:"protocol"`
+	Server   located[[]netip.Prefix] `conf:"server"`
+	Client   located[[]netip.Prefix] `conf:"client"`
+	Port     located[[]portRange]    `conf:"port"`
+	In       located[string]         `conf:"in"`
+	Out      located[string]         `conf:"out"`
+	Not      located[[]ppf.Value]    `conf:"not"`
+}
+
+// protocol is any, tcp, udp, icmp or a number.
+type protocol struct {
+	Value packet.Protocol
+	Pos   ppf.Pos
+}
+
+// UnmarshalValue reads a protocol.
+func (p *protocol) UnmarshalValue(v ppf.Value) error {
+	p.Pos = v.Pos
+	var ok bool
+	if p.Value, ok = parseProtocol(v.Scalar); !ok || v.Kind != ppf.ValueScalar {
+		return ppf.DecodeError{{Pos: v.Pos, What: fmt.Sprintf("protocol %q is unknown", v.Scalar), Fix: "write any, tcp, udp, icmp or a number from 1 to 255"}}
+	}
+	return nil
+}
+
+func parseProtocol(s string) (packet.Protocol, bool) {
+	switch strings.ToLower(s) {
+	case "any":
+		return ppf.ProtocolAny, true
+	case "tcp":
+		return packet.ProtoTCP, true
+	case "udp":
+		return packet.ProtoUDP, true
+	case "icmp":
+		return packet.ProtoICMP, true
+	}
+	n, err := strconv.ParseUint(s, 10, 8)
+	return packet.Protocol(n), err == nil && n > 0
+}
+
+// portRange is "80" or "502-503".
+type portRange ppf.PortRange
+
+// UnmarshalText reads a port range.
+func (r *portRange) UnmarshalText(b []byte) error {
+	p, err := parsePorts(string(b), "-")
+	*r = portRange(p)
+	return err
+}
+
+// parsePorts reads a port or a range with the given separator.
+func parsePorts(s, separator string) (r ppf.PortRange, err error) {
+	lo, hi, ranged := strings.Cut(s, separator)
+	if !ranged {
+		hi = lo
+	}
+	a, errA := strconv.ParseUint(lo, 10, 16)
+	b, errB := strconv.ParseUint(hi, 10, 16)
+	switch {
+	case errA != nil || errB != nil:
+		return r, fmt.Errorf("%q is not a port (write 80, or \"502%s503\" for a range)", s, separator)
+	case a > b:
+		return r, fmt.Errorf("port range %q ends before it starts (write the lower port first)", s)
+	}
+	return ppf.PortRange{Lo: uint16(a), Hi: uint16(b)}, nil
+}
+
+// loader collects files and problems.
+type loader struct {
+	problems  []ppf.Problem
+	instances []instance
+	spec      ppf.Spec
+}
+
+func (l *loader) add(pos ppf.Pos, path, fix, what string, args ...any) {
+	l.problems = append(l.problems, ppf.Problem{Pos: pos, Path: path, What: fmt.Sprintf(what, args...), Fix: fix})
+}
+
+// Load reads a configuration file and what it includes. Where a problem is not
+// a warning, the Spec must not be used.
+func Load(path string) (*ppf.Spec, []ppf.Problem) {
+	l := &loader{}
+	l.file(path, true)
+	return l.finish()
+}
+
+// Parse is Load for a file's content; includes are found beside name.
+func Parse(name string, data []byte) (*ppf.Spec, []ppf.Problem) {
+	l := &loader{}
+	l.parse(name, data, true)
+	return l.finish()
+}
+
+// file reads one file; main is the one that was named.
+func (l *loader) file(path string, main bool) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxFile {
+		l.add(ppf.Pos{File: path}, "", "split it with `include:`", "the file has %d bytes, more than %d", info.Size(), maxFile)
+		return
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		l.add(ppf.Pos{File: path}, "", "check the path and its permissions", "%v", err)
+		return
+	}
+	l.parse(path, data, main)
+}
+
+func (l *loader) parse(name string, data []byte, main bool) {
+	v, problems := toValue(name, data)
+	if len(problems) > 0 {
+		l.problems = append(l.problems, problems...)
+		return
+	}
+	doc := document{OnExit: words[ppf.OnExit]("remove", ppf.ExitRemove, "block", ppf.ExitBlock)}
+	l.problems = append(l.problems, ppf.Decode(&doc, v, "")...)
+	for i := range doc.Instances {
+		in := newInstance()
+		in.pos, in.path = doc.Instances[i].Pos, fmt.Sprintf("instances[%d]", i)
+		l.problems = append(l.problems, ppf.Decode(&in, doc.Instances[i], in.path)...)
+		l.instances = append(l.instances, in)
+	}
+	if !main {
+		for _, kv := range v.Map {
+			if kv.Key != "instances" && kv.Key != "version" {
+				l.add(kv.Pos, kv.Key, "move it to the main file", "an included file holds instances only")
+			}
+		}
+		return
+	}
+	l.main(name, v.Pos, &doc)
+}
+
+// main takes over what the main file says beside instances.
+func (l *loader) main(name string, pos ppf.Pos, doc *document) {
+	switch {
+	case !doc.Version.Set:
+		l.add(pos, "version", "start the file with `version: 1`", "the version is missing")
+	case doc.Version.Value != 1:
+		l.add(doc.Version.Pos, "version", "write `version: 1`", "version %d is unknown", doc.Version.Value)
+	}
+	if doc.Metrics.Set {
+		l.add(doc.Metrics.Pos, "metrics", "leave it out; `promethos stats` has the numbers", "this build has no metrics server")
+	}
+	if doc.ModuleDirs.Set {
+		l.add(doc.ModuleDirs.Pos, "module_dirs", "leave it out; built-in modules load by themselves", "this build loads no modules from files")
+	}
+	l.spec.Control = control.DefaultSocket
+	if doc.Control.Set {
+		if l.spec.Control = doc.Control.Value; !filepath.IsAbs(l.spec.Control) {
+			l.add(doc.Control.Pos, "control", "write an absolute path", "%q is not an absolute path", doc.Control.Value)
+		}
+	}
+	l.spec.OnExit = doc.OnExit.Value
+	l.spec.QueueFirst = defaultQueue
+	if doc.Queue.Set {
+		if l.spec.QueueFirst = doc.Queue.Value; doc.Queue.Value > maxQueue {
+			l.add(doc.Queue.Pos, "queue", fmt.Sprintf("write a number from 0 to %d", maxQueue), "queue number %d is too high", doc.Queue.Value)
+		}
+	}
+	l.spec.Plugins = doc.Plugins.Value
+	for plugin := range doc.Plugins.Value {
+		if plugin != "PROXY" {
+			l.add(doc.Plugins.Pos, "plugins."+plugin, "write PROXY", "plugin %q has no configuration of its own", plugin)
+		}
+	}
+	for i, pattern := range doc.Include.Value {
+		l.include(filepath.Dir(name), fmt.Sprintf("include[%d]", i), pattern)
+	}
+}
+
+func (l *loader) include(dir, path string, pattern located[string]) {
+	full := pattern.Value
+	if !filepath.IsAbs(full) {
+		full = filepath.Join(dir, full)
+	}
+	files, err := filepath.Glob(full)
+	if err != nil {
+		l.add(pattern.Pos, path, "write a pattern such as conf.d/*.yaml", "pattern %q is malformed", pattern.Value)
+		return
+	}
+	if len(files) == 0 && !strings.ContainsAny(full, "*?[") {
+		l.add(pattern.Pos, path, "check the path, or write a pattern with *", "file %s is missing", full)
+	}
+	for _, f := range files {
+		l.file(f, false)
+	}
+}
+
+// finish checks what concerns single instances and all together.
+func (l *loader) finish() (*ppf.Spec, []ppf.Problem) {
+	names := map[string]ppf.Pos{}
+	for i := range l.instances {
+		in := &l.instances[i]
+		spec := l.instance(in)
+		if first, taken := names[spec.Name]; taken && spec.Name != "" {
+			l.add(in.Name.Pos, in.path+".name", "choose another name", "name %q is taken by the instance at %v", spec.Name, first)
+		}
+		names[spec.Name] = in.Name.Pos
+		l.spec.Instances = append(l.spec.Instances, spec)
+	}
+	if !slices.ContainsFunc(l.problems, func(p ppf.Problem) bool { return !p.Warning }) {
+		l.problems = append(l.problems, ppf.CheckSpec(&l.spec)...)
+		l.warn()
+	}
+	slices.SortStableFunc(l.problems, func(a, b ppf.Problem) int {
+		if a.Pos.File != b.Pos.File {
+			return 0
+		}
+		if a.Pos.Line != b.Pos.Line {
+			return a.Pos.Line - b.Pos.Line
+		}
+		return a.Pos.Col - b.Pos.Col
+	})
+	return &l.spec, l.problems
+}

@@ -1,0 +1,241 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/promethos/promethos/ppf"
+)
+
+// Server serves the API.
+type Server struct {
+	backend Backend
+	http    http.Server
+	path    string
+}
+
+// ErrSocketInUse reports that a daemon already listens on the socket.
+var ErrSocketInUse = errors.New("another daemon listens there")
+
+// Listen opens the socket at path, mode 0600, replacing one that a crashed
+// daemon left. The error wraps ErrSocketInUse where one answers.
+func Listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("control socket %s: %w (stop it, or set `control:` to another path)", path, ErrSocketInUse)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: remove leftover: %w", err)
+	}
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, nil
+}
+
+// NewServer makes a server for a backend.
+func NewServer(b Backend) *Server {
+	s := &Server{backend: b}
+	mux := http.NewServeMux()
+	get := func(path string, f func(*http.Request) (any, error)) {
+		mux.HandleFunc("GET /v1/"+path, reply(f))
+	}
+	post := func(path string, f func(*http.Request) (any, error)) {
+		mux.HandleFunc("POST /v1/"+path, reply(f))
+	}
+	get("status", func(*http.Request) (any, error) { return b.Status(), nil })
+	get("instances", func(*http.Request) (any, error) { return b.Engine().Instances(), nil })
+	get("functions", func(*http.Request) (any, error) { return s.functions(), nil })
+	get("modules", func(*http.Request) (any, error) { return s.modules(), nil })
+	get("reasons", func(*http.Request) (any, error) { return b.Engine().ReasonCounts(), nil })
+	get("stats", s.stats)
+	get("connections", s.connections)
+	mux.HandleFunc("GET /v1/events", s.events)
+	post("iptables", s.iptables)
+	post("reload", func(r *http.Request) (any, error) { return b.Reload(r.Context()) })
+	post("reconfig", s.reconfig)
+	post("module", s.module)
+	s.http.Handler = mux
+	s.http.ReadHeaderTimeout = 5 * time.Second
+	return s
+}
+
+// Serve answers until Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	return nil
+}
+
+// Shutdown ends the server; followers of events are cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
+func reply(f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			v = errorReply{err.Error()}
+		}
+		// The client is gone when this fails; there is nobody to tell.
+		_ = json.NewEncoder(w).Encode(v)
+	}
+}
+
+func (s *Server) functions() []FunctionInfo {
+	instances := s.backend.Engine().Instances()
+	list := []FunctionInfo{}
+	for _, f := range s.backend.Engine().Functions().List() {
+		info := FunctionInfo{Name: f.Name, Module: f.Module, Level: f.Level.String(), Layer: f.Layer, Doc: f.Doc, UsedBy: []string{}}
+		for _, in := range instances {
+			if slices.Contains(in.Chain[0], f.Name) || slices.Contains(in.Chain[1], f.Name) {
+				info.UsedBy = append(info.UsedBy, in.Name)
+			}
+		}
+		list = append(list, info)
+	}
+	return list
+}
+
+func (s *Server) modules() []ModuleInfo {
+	list := []ModuleInfo{}
+	for _, m := range s.backend.Engine().Modules() {
+		list = append(list, ModuleInfo{m.Name, m.Aliases, m.Version, m.Loaded, m.Functions, m.Doc})
+	}
+	return list
+}
+
+func (s *Server) stats(*http.Request) (any, error) {
+	sources, err := s.backend.SourceStats()
+	return StatsReply{s.backend.Engine().Stats(), sources}, err
+}
+
+func (s *Server) connections(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", 0)
+	if err != nil {
+		return nil, err
+	}
+	return s.backend.Engine().Connections(r.FormValue("instance"), limit), nil
+}
+
+func number(r *http.Request, name string, missing int) (int, error) {
+	text := r.FormValue(name)
+	if text == "" {
+		return missing, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("parameter %s: %q is not a number", name, text)
+	}
+	return n, nil
+}
+
+// events writes events as JSON lines; with follow=1 it goes on until the client
+// leaves.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	since, err := number(r, "since", 0)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := json.NewEncoder(w)
+	seq := uint64(since)
+	for {
+		list, more := s.backend.Engine().Events().Since(seq)
+		for _, e := range list {
+			if out.Encode(e) != nil {
+				return
+			}
+			seq = e.Seq
+		}
+		if r.FormValue("follow") != "1" {
+			return
+		}
+		w.(http.Flusher).Flush()
+		select {
+		case <-more:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func decode[T any](r *http.Request) (v T, err error) {
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(&v); err != nil {
+		return v, fmt.Errorf("request body: %w", err)
+	}
+	return v, nil
+}
+
+func (s *Server) iptables(r *http.Request) (any, error) {
+	args, err := decode[[]string](r)
+	if err != nil {
+		return nil, err
+	}
+	return s.backend.IPTables(r.Context(), args), nil
+}
+
+// reconfigRequest is the body of POST /v1/reconfig.
+type reconfigRequest struct {
+	Instance ppf.InstanceNumber `json:"instance"`
+	Config   string             `json:"config"`
+}
+
+func (s *Server) reconfig(r *http.Request) (any, error) {
+	q, err := decode[reconfigRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.backend.Reconfig(q.Instance, q.Config)
+}
+
+// moduleRequest is the body of POST /v1/module.
+type moduleRequest struct {
+	Do   string `json:"do"` // load, unload or reload
+	Name string `json:"name"`
+}
+
+func (s *Server) module(r *http.Request) (any, error) {
+	q, err := decode[moduleRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	switch q.Do {
+	case "load":
+		err = s.backend.Engine().LoadModule(r.Context(), q.Name)
+	case "unload":
+		err = s.backend.Engine().UnloadModule(r.Context(), q.Name)
+	case "reload":
+		err = s.backend.Engine().ReloadModule(r.Context(), q.Name)
+	default:
+		err = fmt.Errorf("module: unknown request %q", q.Do)
+	}
+	return struct{}{}, err
+}

@@ -1,0 +1,335 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/promethos/promethos/config"
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/rules"
+	"github.com/promethos/promethos/source/host"
+	"github.com/promethos/promethos/source/nfqueue"
+)
+
+// Version is the program's version.
+const Version = "0.1.0"
+
+// maxWorkers bounds the queues; more than cores help nobody.
+const maxWorkers = 16
+
+// Options configure a daemon.
+type Options struct {
+	// Path is the configuration file.
+	Path string
+	// Control replaces the file's control socket where it is set.
+	Control string
+	// Warn is told of doubtful things in the configuration.
+	Warn func(ppf.Problem)
+}
+
+// Daemon is a running proxy. It works in the network namespace of the thread
+// that called Start.
+type Daemon struct {
+	options  Options
+	host     *host.Host
+	kernel   *rules.Kernel
+	features rules.Features
+	engine   *ppf.Engine
+	listener net.Listener
+	server   *control.Server
+
+	mu     sync.Mutex // one change at a time
+	spec   *ppf.Spec
+	closed *nfqueue.Source // the queues of instances that fail closed
+	open   *nfqueue.Source // that of instances that fail open; nil until there is one
+
+	running sync.WaitGroup
+	stopped chan struct{} // closed when a source ended by itself
+	stop    context.CancelFunc
+	ctx     context.Context //nolint:containedctx // the daemon's own life
+	failure error
+	once    sync.Once
+}
+
+var _ control.Backend = (*Daemon)(nil)
+
+// ConfigError is a configuration that was refused, with all its problems.
+type ConfigError struct{ Problems []ppf.Problem }
+
+func (e *ConfigError) Error() string {
+	return ppf.DecodeError(e.Problems).Error()
+}
+
+// load reads the configuration and tells warnings.
+func (d *Daemon) load() (*ppf.Spec, error) {
+	spec, problems := config.Load(d.options.Path)
+	wrong := slices.DeleteFunc(slices.Clone(problems), func(p ppf.Problem) bool { return p.Warning })
+	if len(wrong) > 0 {
+		return nil, &ConfigError{wrong}
+	}
+	for _, p := range problems {
+		if d.options.Warn != nil {
+			d.options.Warn(p)
+		}
+	}
+	return spec, nil
+}
+
+// Start brings everything up; when it returns, packets are handled. On error
+// nothing is left behind.
+func Start(o Options) (_ *Daemon, err error) {
+	d := &Daemon{options: o, stopped: make(chan struct{})}
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	if d.spec, err = d.load(); err != nil {
+		return nil, err
+	}
+	var undo []func()
+	defer func() {
+		if err != nil {
+			d.stop()
+			for _, f := range slices.Backward(undo) {
+				f()
+			}
+		}
+	}()
+	if o.Control != "" {
+		d.spec.Control = o.Control
+	}
+	if d.listener, err = control.Listen(d.spec.Control); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { d.listener.Close() })
+	if d.kernel, err = rules.OpenKernel(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { d.kernel.Close() })
+	if d.features, err = d.kernel.Probe(); err != nil {
+		return nil, err
+	}
+	if d.host, err = host.Open(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, d.host.Close)
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
+	d.engine, err = ppf.New(ppf.Options{Env: d.host, Workers: workers + 1, PluginConfig: d.spec.Plugins})
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { d.engine.Close(context.Background()) })
+	if d.closed, err = nfqueue.Open(d.queueConfig(workers, false)); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { d.closed.Close() })
+	d.engine.SetEmitter(d.closed.Emit)
+	d.run(d.closed, d.engine.Handlers()[:workers])
+	if _, err = d.engine.Apply(d.spec); err != nil {
+		return nil, err
+	}
+	before, err := d.kernel.State()
+	if err != nil {
+		return nil, err
+	}
+	if err = d.selectPackets(); err != nil {
+		return nil, err
+	}
+	if before != rules.StateNone {
+		d.say("rules of a predecessor (%v) were replaced in one transaction", before)
+	}
+	d.server = control.NewServer(d)
+	d.running.Go(func() { d.fail(d.server.Serve(d.listener)) })
+	d.say("ready: %d instances, %d queues from %d on, %v", len(d.spec.Instances), workers, d.spec.QueueFirst, d.features.Queue)
+	return d, nil
+}
+
+// queueConfig numbers the queues: those that fail closed first, then the one
+// that fails open.
+func (d *Daemon) queueConfig(workers int, open bool) nfqueue.Config {
+	c := nfqueue.Config{Mark: rules.Mark, Now: d.host.Now, FailOpen: open}
+	if open {
+		c.Queues = []uint16{d.spec.QueueFirst + maxWorkers}
+		return c
+	}
+	for i := range workers {
+		c.Queues = append(c.Queues, d.spec.QueueFirst+uint16(i))
+	}
+	return c
+}
+
+func (d *Daemon) run(s *nfqueue.Source, handlers []ppf.Handler) {
+	d.running.Go(func() { d.fail(s.Run(d.ctx, handlers)) })
+}
+
+// fail ends the daemon because a part of it ended with an error.
+func (d *Daemon) fail(err error) {
+	if err != nil {
+		d.once.Do(func() {
+			d.failure = err
+			close(d.stopped)
+		})
+	}
+}
+
+func (d *Daemon) say(format string, args ...any) {
+	d.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Text: fmt.Sprintf(format, args...)})
+}
+
+// Stopped is closed when a part of the daemon failed while it was running; Stop
+// then returns why.
+func (d *Daemon) Stopped() <-chan struct{} { return d.stopped }
+
+// plan is what the kernel shall select for the rules that are there now.
+func (d *Daemon) plan() rules.Plan {
+	p := Plan(d.spec, d.engine)
+	p.Closed.Count = uint16(d.closed.Workers())
+	return p
+}
+
+// Plan tells what the kernel shall select for the rules of an engine.
+func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
+	p := rules.Plan{
+		Closed: rules.Queues{First: spec.QueueFirst, Count: uint16(min(runtime.GOMAXPROCS(0), maxWorkers))},
+		Open:   rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
+	}
+	for _, r := range e.AllRules() {
+		for _, h := range r.Hooks {
+			p.Selectors = append(p.Selectors, rules.Selector{
+				Instance: r.Name, Dir: r.Dir(), Hook: h, Early: r.Early && h == ppf.Prerouting, Criteria: r.Criteria, Fail: r.Fail,
+			})
+		}
+	}
+	for _, r := range e.RefuseRules() {
+		for _, h := range r.Hooks {
+			p.Refuse = append(p.Refuse, rules.Selector{Instance: r.Name, Dir: r.Dir(), Hook: h, Criteria: r.Criteria, Fail: r.Fail})
+		}
+	}
+	return p
+}
+
+// selectPackets makes the kernel select what the engine's rules ask for; mu is held,
+// or the daemon is not running yet.
+func (d *Daemon) selectPackets() error {
+	p := d.plan()
+	if d.open == nil && slices.ContainsFunc(p.Selectors, func(s rules.Selector) bool { return s.Fail == ppf.FailOpen }) {
+		open, err := nfqueue.Open(d.queueConfig(1, true))
+		if err != nil {
+			return err
+		}
+		d.open = open
+		d.run(open, d.engine.Handlers()[len(d.engine.Handlers())-1:])
+	}
+	rs, err := rules.Compile(p, d.features)
+	if err != nil {
+		return err
+	}
+	return d.kernel.Apply(rs)
+}
+
+// Stop ends the daemon as on_exit says. It returns why a part of it failed, if
+// one did.
+func (d *Daemon) Stop(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	errs := []error{d.server.Shutdown(ctx), d.leave()}
+	d.stop()
+	d.running.Wait()
+	errs = append(errs, d.closed.Close())
+	if d.open != nil {
+		errs = append(errs, d.open.Close())
+	}
+	errs = append(errs, d.engine.Close(ctx))
+	d.host.Close()
+	errs = append(errs, d.kernel.Close())
+	select {
+	case <-d.stopped:
+		errs = append(errs, d.failure)
+	default:
+	}
+	return errors.Join(errs...)
+}
+
+// leave takes the rules away, or with on_exit: block turns them into drops.
+func (d *Daemon) leave() error {
+	if d.spec.OnExit == ppf.ExitRemove {
+		return d.kernel.Remove()
+	}
+	f := d.features
+	f.Block = true
+	rs, err := rules.Compile(d.plan(), f)
+	if err != nil {
+		return err
+	}
+	return d.kernel.Apply(rs)
+}
+
+// Engine is the running engine.
+func (d *Daemon) Engine() *ppf.Engine { return d.engine }
+
+// SourceStats counts packets per queue.
+func (d *Daemon) SourceStats() ([]ppf.SourceStats, error) {
+	d.mu.Lock()
+	open := d.open
+	d.mu.Unlock()
+	list, err := d.closed.Stats()
+	if err != nil || open == nil {
+		return list, err
+	}
+	more, err := open.Stats()
+	return append(list, more...), err
+}
+
+// Status describes the daemon.
+func (d *Daemon) Status() control.Status {
+	return control.Status{
+		Version: Version, Config: d.options.Path, PID: os.Getpid(),
+		Queue: d.features.Queue.String(), Workers: d.closed.Workers(),
+	}
+}
+
+// Reload reads the configuration again; see control.Backend.
+func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	spec, err := d.load()
+	var wrong *ConfigError
+	if errors.As(err, &wrong) {
+		r := control.ReloadResult{Changes: []string{}}
+		for _, p := range wrong.Problems {
+			r.Problems = append(r.Problems, p.Error())
+		}
+		d.say("reload refused: %d problems in %s; the running configuration stays", len(wrong.Problems), d.options.Path)
+		return r, nil
+	}
+	if err != nil {
+		return control.ReloadResult{}, err
+	}
+	// What is bound stays as it is until a restart.
+	spec.Control, spec.QueueFirst = d.spec.Control, d.spec.QueueFirst
+	changes, err := d.engine.Apply(spec)
+	if err != nil {
+		return control.ReloadResult{}, err
+	}
+	d.spec = spec
+	r := control.ReloadResult{Changes: []string{}, Problems: []string{}}
+	for _, c := range changes {
+		r.Changes = append(r.Changes, c.String())
+	}
+	d.say("reloaded %s: %d instances", d.options.Path, len(spec.Instances))
+	return r, d.selectPackets()
+}
+
+// Reconfig changes the plugin instance of a number.
+func (d *Daemon) Reconfig(n ppf.InstanceNumber, config string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.engine.Reconfig(n, config); err != nil {
+		return err
+	}
+	return d.selectPackets()
+}

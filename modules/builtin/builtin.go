@@ -1,0 +1,10 @@
+// Package builtin links the built-in PFMs into a program: one blank import
+// each.
+package builtin
+
+import (
+	_ "github.com/promethos/promethos/modules/pass"
+	_ "github.com/promethos/promethos/modules/tcp"
+	_ "github.com/promethos/promethos/modules/tcp2"
+	_ "github.com/promethos/promethos/modules/test"
+)
