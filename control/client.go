@@ -167,3 +167,13 @@ func (c *Client) Reconfig(ctx context.Context, n ppf.InstanceNumber, config stri
 func (c *Client) Module(ctx context.Context, do, name string) error {
 	return c.do(ctx, "POST", "module", moduleRequest{do, name}, &struct{}{})
 }
+
+// StartTiming makes the daemon measure its processing time per packet.
+func (c *Client) StartTiming(ctx context.Context) error {
+	return c.do(ctx, "POST", "timing/start", struct{}{}, &struct{}{})
+}
+
+// StopTiming ends measuring and gives the result.
+func (c *Client) StopTiming(ctx context.Context) (s ppf.TimingSummary, err error) {
+	return s, c.do(ctx, "POST", "timing/stop", struct{}{}, &s)
+}

@@ -72,6 +72,11 @@ func NewServer(b Backend) *Server {
 	post("reload", func(r *http.Request) (any, error) { return b.Reload(r.Context()) })
 	post("reconfig", s.reconfig)
 	post("module", s.module)
+	post("timing/start", func(*http.Request) (any, error) {
+		b.Engine().MeasureTiming()
+		return struct{}{}, nil
+	})
+	post("timing/stop", func(*http.Request) (any, error) { return b.Engine().StopTiming(), nil })
 	s.http.Handler = mux
 	s.http.ReadHeaderTimeout = 5 * time.Second
 	return s

@@ -170,7 +170,7 @@ func ipAttacks() []Attack {
 				rewritten[5] = flagRST
 				return fragments(e, mark, piece{0, true, b[:16]}, piece{8, false, rewritten})
 			}, defect: isFragment},
-		{Name: "fragment-beyond-64k", Reason: "ip.fragment", About: "a later fragment that ends beyond the greatest IP packet (ping of death)",
+		{Name: "fragment-beyond-64k", Reason: "ip.fragment.beyond-end", About: "a later fragment that ends beyond the greatest IP packet (ping of death)",
 			build: func(e AttackEnv, mark uint16) [][]byte {
 				return fragments(e, mark, piece{65528, false, bytes.Repeat([]byte{0xa5}, 64)})
 			}, defect: isFragment},
@@ -205,9 +205,9 @@ func ip6Attacks() []Attack {
 			"a SYN behind a destination option that goes beyond its header (CVE-2020-17445)"),
 		attack("ip6-destination-options", "ip6.extension-removed", true, protoDstOpts, []byte{protoTCP, 0, 1, 4, 0, 0, 0, 0},
 			"a SYN behind destination options that say nothing"),
-		attack("ip6-many-extensions", "ip6.extension.too-many", false, protoDstOpts, many,
-			"a SYN behind nine extension headers (CVE-2021-24086)"),
-		attack("ip6-routing-type-0", "ip6.extension.routing", false, protoRouting, []byte{protoTCP, 0, 0, 0, 0, 0, 0, 0},
+		attack("ip6-many-extensions", "ip6.extension.order", false, protoDstOpts, many,
+			"a SYN behind nine destination options headers (CVE-2021-24086)"),
+		attack("ip6-routing-type-0", "ip6.extension.rh0", false, protoRouting, []byte{protoTCP, 0, 0, 0, 0, 0, 0, 0},
 			"a SYN behind a routing header of type 0 (CVE-2020-11897)"),
 		attack("ip6-atomic-fragment", "ip6.extension-removed", true, protoFragment, fragmentHeader(protoTCP, 0, false, attackSeq),
 			"a SYN behind the fragment header of a packet that is whole (RFC 6946)"),

@@ -127,7 +127,8 @@ func isExtension(p Protocol) bool {
 // an IPv6 packet of at most 65,535 bytes. Lengths, order and options are
 // checked, routing headers refused (type 0 always, others while segments are
 // left). Behind the header of a later fragment nothing is read. With a reason, e
-// holds the headers before the offending one, and Upper is its protocol.
+// holds the headers before the offending one, and Upper is its protocol; the
+// values of an offending fragment header are there.
 func (e *IPv6Extensions) Parse(first Protocol, payload []byte) Reason {
 	e.n, e.Upper, e.Offset, e.HasFragment = 0, first, 0, false
 	for isExtension(e.Upper) {
@@ -195,14 +196,14 @@ func (e *IPv6Extensions) check(p Protocol, h []byte, follows int) Reason {
 // packet (RFC 8200 §4.5).
 func (e *IPv6Extensions) readFragment(h []byte, follows int) Reason {
 	field := binary.BigEndian.Uint16(h[offFragOffset:])
-	f := IPv6Fragment{Offset: field & ip6FragMask, More: field&ip6FragMore != 0, ID: binary.BigEndian.Uint32(h[offFragID:])}
-	if int(f.Offset)+follows > IPv6MaxPayload {
+	e.HasFragment = true
+	e.Fragment = IPv6Fragment{Offset: field & ip6FragMask, More: field&ip6FragMore != 0, ID: binary.BigEndian.Uint32(h[offFragID:])}
+	if int(e.Fragment.Offset)+follows > IPv6MaxPayload {
 		return ReasonIPFragmentEnd
 	}
-	if f.More && (follows == 0 || follows%8 != 0) {
+	if e.Fragment.More && (follows == 0 || follows%8 != 0) {
 		return ReasonIPFragmentLength
 	}
-	e.HasFragment, e.Fragment = true, f
 	return ReasonNone
 }
 

@@ -10,8 +10,8 @@ type LinkType uint8
 
 // The link types.
 const (
-	LinkRawIP LinkType = iota // an IP header
-	LinkEthernet              // an Ethernet header
+	LinkRawIP    LinkType = iota // an IP header
+	LinkEthernet                 // an Ethernet header
 )
 
 // String gives "raw IP" or "Ethernet".

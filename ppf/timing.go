@@ -40,11 +40,16 @@ func (t *Timing) add(ns int64) {
 	t.n++
 }
 
-// TimingSummary is the thesis' table of processing times.
+// TimingSummary is the thesis' table of processing times; JSON has nanoseconds.
 type TimingSummary struct {
-	Packets                 uint64
-	Mean, StdDev            time.Duration
-	Min, Max, P50, P90, P99 time.Duration
+	Packets uint64        `json:"packets"`
+	Mean    time.Duration `json:"mean"`
+	StdDev  time.Duration `json:"std_dev"`
+	Min     time.Duration `json:"min"`
+	Max     time.Duration `json:"max"`
+	P50     time.Duration `json:"p50"`
+	P90     time.Duration `json:"p90"`
+	P99     time.Duration `json:"p99"`
 }
 
 // MeasureTiming starts (or restarts) measuring how long each packet takes from

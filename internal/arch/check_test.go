@@ -152,14 +152,22 @@ func matchesAny(patterns []string, dir string) bool {
 	return false
 }
 
-// roomOf finds the room of a folder; nil where it has none. A plain name wins
-// over a star.
+// roomOf finds the room of a folder; nil where it has none. The longest path
+// wins, and of two as long a plain name over a star.
 func roomOf(dir string) *room {
 	var best *room
+	rank := 0
 	for i := range rooms {
 		r := &rooms[i]
-		if within(r.path, dir) && (best == nil || strings.HasSuffix(best.path, "*")) {
-			best = r
+		if !within(r.path, dir) {
+			continue
+		}
+		n := 2 * len(strings.Split(r.path, "/"))
+		if !strings.HasSuffix(r.path, "*") {
+			n++
+		}
+		if n > rank {
+			best, rank = r, n
 		}
 	}
 	return best

@@ -1,3 +1,3 @@
-// Package arch holds no code, only tests of what the packages of this module
-// may use: which of each other, which libraries, and the real clock.
+// Package arch holds no code, only tests of the house: what the packages of this
+// module may import and call, and that its documents have their common form.
 package arch

@@ -100,6 +100,8 @@ func TestChecker(t *testing.T) {
 		{"daemon imports lab", "daemon/a.go", code(us + "/lab"), []string{"daemon imports lab"}},
 		{"lab imports packet and daemon", "lab/a.go", code(us+"/packet", us+"/daemon"), nil},
 		{"lab imports ppf", "lab/a.go", code(us + "/ppf"), []string{"lab imports ppf"}},
+		{"demo asks a daemon", "lab/demo/a.go", code(us+"/lab", us+"/daemon", us+"/control", us+"/packet"), nil},
+		{"demo takes packets itself", "lab/demo/a.go", code(us + "/source/nfqueue"), []string{"lab/demo imports source/nfqueue: demo and benchmarks"}},
 		{"somebody imports cmd", "daemon/a.go", code(us + "/cmd/promethos"), []string{"daemon imports cmd/promethos"}},
 		{"cmd imports all", "cmd/promethos/a.go", code(us+"/lab", us+"/daemon", us+"/ppf"), nil},
 		{"a tool imports the product", "internal/x/a.go", code(us + "/packet"), []string{"internal/x imports packet"}},

@@ -236,7 +236,8 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 	if t.translator != nil {
 		if r := t.translator.Open(x); r != packet.ReasonNone {
 			x.Delete()
-			return x.Refuse(r, 0), true
+			refuseSyn(x)
+			return x.Refuse(r, uint64(flags)), true
 		}
 	}
 	return ppf.Verdict{}, false

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/rules"
+	"github.com/promethos/promethos/source/nfqueue"
+)
+
+func newReload(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use: "reload", Short: "make the daemon read its configuration again", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, err := control.NewClient(g.control).Reload(c.Context())
+			if err != nil {
+				return err
+			}
+			if len(r.Problems) > 0 {
+				for _, p := range r.Problems {
+					fmt.Fprintf(os.Stderr, "promethos: %s\n", p)
+				}
+				fmt.Fprintln(os.Stderr, "promethos: reload: refused, the running configuration stays (mend the file and reload)")
+				return silentError{exitUsage}
+			}
+			for _, line := range r.Changes {
+				fmt.Println(line)
+			}
+			return nil
+		},
+	}
+}
+
+func newReconfig(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use: "reconfig NUMBER 'CONFIG'", Short: "change the config string of a PromethOS instance", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			n, err := strconv.ParseUint(args[0], 10, 32)
+			if err != nil || n == 0 {
+				return usageError{fmt.Errorf("reconfig: %q is not an instance number (`promethos instances` lists them)", args[0])}
+			}
+			return control.NewClient(g.control).Reconfig(c.Context(), ppf.InstanceNumber(n), args[1])
+		},
+	}
+}
+
+func newModule(g *global) *cobra.Command {
+	c := &cobra.Command{Use: "module", Short: "load, unload or reload a proxy framework module"}
+	for _, do := range []string{"load", "unload", "reload"} {
+		c.AddCommand(&cobra.Command{
+			Use: do + " NAME", Short: do + " a proxy framework module", Args: cobra.ExactArgs(1),
+			RunE: func(c *cobra.Command, args []string) error {
+				return control.NewClient(g.control).Module(c.Context(), do, args[0])
+			},
+		})
+	}
+	return c
+}
+
+func newUnblock() *cobra.Command {
+	return &cobra.Command{
+		Use: "unblock", Short: "remove the rules that `on_exit: block` or a killed daemon left", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			k, err := rules.OpenKernel()
+			if err != nil {
+				return err
+			}
+			defer k.Close()
+			state, err := k.State()
+			if err != nil {
+				return err
+			}
+			switch state {
+			case rules.StateNone:
+				fmt.Println("nothing to remove: there is no table of ours")
+				return nil
+			case rules.StateActive:
+				queues, err := k.Queues()
+				if err != nil {
+					return err
+				}
+				for _, q := range queues {
+					if owner := nfqueue.Owner(q); owner != "" {
+						return fmt.Errorf("unblock: a daemon handles queue %d (netlink port %s, usually its process id): stop it instead", q, owner)
+					}
+				}
+			}
+			if err := k.Remove(); err != nil {
+				return err
+			}
+			fmt.Println("removed: the rules that", map[rules.State]string{rules.StateActive: "a killed daemon left", rules.StateBlock: "`on_exit: block` left"}[state])
+			return nil
+		},
+	}
+}

@@ -1,0 +1,256 @@
+// Package demo shows the proxy at work on real traffic: a download, one packet
+// before and after, and malformed packets that arrive without the proxy and do
+// not arrive with it.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/lab"
+)
+
+// downloadBytes is the size of the thesis' test transfer.
+const downloadBytes = 20_000_000
+
+// configuration protects the lab's server: all attacks go to this port. Nothing
+// is adopted, because no connection is older than this proxy.
+const configuration = `version: 1
+instances:
+  - name: web
+    match: {protocol: tcp, server: [%s, "%s"], port: %d}
+    chain: [tcp]
+    modules: {tcp: {adopt: 0s}}
+`
+
+// ErrFailed reports that something did not hold; what, was printed.
+var ErrFailed = errors.New("demo: not everything held; see above")
+
+// Result is what the demo found.
+type Result struct {
+	Direct   lab.Transfer `json:"direct"`
+	Proxied  lab.Transfer `json:"proxied"`
+	Before   []Field      `json:"packet"`
+	Attacks  []AttackRow  `json:"attacks"`
+	Problems []string     `json:"problems"`
+}
+
+// AttackRow is one attack's line of the result table.
+type AttackRow struct {
+	Name    string `json:"name"`
+	About   string `json:"about"`
+	Without string `json:"without"` // what a plain router let through: arrived
+	With    string `json:"with"`    // stopped or rebuilt
+	Reason  string `json:"reason"`
+	Counted uint64 `json:"counted"`
+	Held    bool   `json:"held"`
+}
+
+// settle is how long frames may be on their way.
+const settle = 300 * time.Millisecond
+
+// Run builds a lab, runs the demo with the given program as the proxy and tells
+// about it on w; w may be io.Discard. Everything is gone afterwards. The error
+// is ErrFailed when something did not hold.
+func Run(ctx context.Context, program string, w io.Writer) (r *Result, err error) {
+	fmt.Fprintln(w, "A client, a proxy and a server, in network namespaces of their own:")
+	fmt.Fprint(w, "\n  client ────────── proxy ────────── server\n\n")
+	l, err := lab.Up(ctx, lab.Options{Anonymous: true, NoOffloads: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Down()) }()
+	server, err := l.Server.StartHTTP(ctx, "[::]:0")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	_, portText, err := net.SplitHostPort(server.Addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	server.Addr = net.JoinHostPort(l.Server.IPv4.String(), portText)
+	d := &show{ctx: ctx, w: w, lab: l, server: server, result: &Result{}}
+	if d.env, err = l.AttackEnv(uint16(port)); err != nil {
+		return nil, err
+	}
+	if err := d.without(); err != nil {
+		return nil, err
+	}
+	proxy, err := l.Proxy.StartProxy(ctx, program, fmt.Sprintf(configuration, l.Server.IPv4, l.Server.IPv6, port))
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(d.with(control.NewClient(proxy.Control)), proxy.Stop()); err != nil {
+		return nil, err
+	}
+	return d.finish()
+}
+
+// show is one run.
+type show struct {
+	ctx    context.Context //nolint:containedctx // one run's
+	w      io.Writer
+	lab    *lab.Lab
+	server *lab.HTTPServer
+	env    lab.AttackEnv
+	result *Result
+}
+
+// attacks are those on what the demo's chain protects.
+func attacks() []lab.Attack {
+	return slices.DeleteFunc(lab.Attacks(), func(a lab.Attack) bool { return a.Protocol != "tcp" })
+}
+
+func (d *show) problem(format string, args ...any) {
+	d.result.Problems = append(d.result.Problems, fmt.Sprintf(format, args...))
+}
+
+// without measures and attacks with nothing but a router in between.
+func (d *show) without() (err error) {
+	fmt.Fprintln(d.w, "1. Without the proxy: the machine in the middle only routes.")
+	if d.result.Direct, err = d.lab.Client.Download(d.ctx, d.server.DataURL(downloadBytes, 1)); err != nil {
+		return fmt.Errorf("demo: download without the proxy: %w", err)
+	}
+	fmt.Fprintf(d.w, "   download of %d bytes: %.0f Mbit/s\n", d.result.Direct.Bytes, d.result.Direct.BitsPerSecond()/1e6)
+	outcomes, err := d.attack()
+	if err != nil {
+		return err
+	}
+	for i, a := range attacks() {
+		d.result.Attacks = append(d.result.Attacks, AttackRow{Name: a.Name, About: a.About, Reason: a.Reason, Without: outcomes[i].String()})
+	}
+	fmt.Fprintf(d.w, "   %d kinds of malformed packets sent: see the table below\n\n", len(outcomes))
+	return nil
+}
+
+// with does the same through the proxy.
+func (d *show) with(client *control.Client) (err error) {
+	fmt.Fprintln(d.w, "2. With the proxy: `promethos run`, one instance with the chain [tcp].")
+	before, after, err := d.download()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.w, "   download of %d bytes: %.0f Mbit/s, byte for byte the same\n\n", d.result.Proxied.Bytes, d.result.Proxied.BitsPerSecond()/1e6)
+	if err := d.compare(before, after); err != nil {
+		return err
+	}
+	outcomes, err := d.attack()
+	if err != nil {
+		return err
+	}
+	reasons, err := client.Reasons(d.ctx)
+	if err != nil {
+		return err
+	}
+	for i, a := range attacks() {
+		row := &d.result.Attacks[i]
+		row.With = outcomes[i].String()
+		for _, c := range reasons {
+			if c.Reason == a.Reason {
+				row.Counted += c.Count
+			}
+		}
+		row.Held = row.Without == lab.Arrived.String() && row.Counted > 0 &&
+			(outcomes[i] == lab.Stopped || outcomes[i] == lab.Rebuilt && a.Repairable)
+		if !row.Held {
+			d.problem("attack %s: %s without the proxy, %s with it, reason %s counted %d times", a.Name, row.Without, row.With, a.Reason, row.Counted)
+		}
+	}
+	stats, err := client.Stats(d.ctx)
+	if err != nil {
+		return err
+	}
+	if p := stats.Packets; p.In != p.Sent+p.Unchanged+p.Dropped+p.Queued+p.Stolen {
+		d.problem("accounting: %d packets came in, and %d are accounted for", p.In, p.Sent+p.Unchanged+p.Dropped+p.Queued+p.Stolen)
+	}
+	return nil
+}
+
+// download fetches through the proxy and keeps what both its sides carried.
+func (d *show) download() (before, after []lab.Frame, err error) {
+	in, err := d.lab.Client.Capture(lab.CaptureOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := d.lab.Server.Capture(lab.CaptureOptions{})
+	if err != nil {
+		return nil, nil, errors.Join(err, stop(in))
+	}
+	d.result.Proxied, err = d.lab.Client.Download(d.ctx, d.server.DataURL(downloadBytes, 1))
+	if err = errors.Join(err, stop(in), stop(out)); err != nil {
+		return nil, nil, fmt.Errorf("demo: download through the proxy: %w", err)
+	}
+	return in.Frames(), out.Frames(), nil
+}
+
+func stop(c *lab.Capture) error {
+	_, err := c.Stop()
+	return err
+}
+
+// attack sends every attack from the client and says what the server saw.
+func (d *show) attack() ([]lab.Outcome, error) {
+	capture, err := d.lab.Server.Capture(lab.CaptureOptions{})
+	if err != nil {
+		return nil, err
+	}
+	sender, err := d.lab.Client.RawSender(lab.EndInterface)
+	if err != nil {
+		return nil, errors.Join(err, stop(capture))
+	}
+	defer sender.Close()
+	for _, a := range attacks() {
+		if err := sender.SendAll(a.Frames(d.env)); err != nil {
+			return nil, errors.Join(err, stop(capture))
+		}
+	}
+	select {
+	case <-time.After(settle):
+	case <-d.ctx.Done():
+		return nil, errors.Join(d.ctx.Err(), stop(capture))
+	}
+	if err := stop(capture); err != nil {
+		return nil, err
+	}
+	var outcomes []lab.Outcome
+	for _, a := range attacks() {
+		outcomes = append(outcomes, a.Outcome(d.env, capture.Frames()))
+	}
+	return outcomes, nil
+}
+
+// finish prints the tables and gives the result.
+func (d *show) finish() (*Result, error) {
+	fmt.Fprintln(d.w, "4. The same malformed packets, without and with the proxy, as the server saw them:")
+	fmt.Fprintln(d.w)
+	t := tabwriter.NewWriter(d.w, 3, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "   ATTACK\tWITHOUT\tWITH\tREASON\tCOUNTED")
+	for _, a := range d.result.Attacks {
+		fmt.Fprintf(t, "   %s\t%s\t%s\t%s\t%d\n", a.Name, a.Without, a.With, a.Reason, a.Counted)
+	}
+	if err := t.Flush(); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(d.w)
+	if len(d.result.Problems) > 0 {
+		for _, p := range d.result.Problems {
+			fmt.Fprintln(d.w, "   FAILED:", p)
+		}
+		return d.result, ErrFailed
+	}
+	fmt.Fprintln(d.w, "Everything held: the download came through unchanged, and no malformed packet did.")
+	return d.result, nil
+}
