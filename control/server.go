@@ -22,7 +22,6 @@ import (
 type Server struct {
 	backend Backend
 	http    http.Server
-	path    string
 }
 
 // ErrSocketInUse reports that a daemon already listens on the socket.

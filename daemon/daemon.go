@@ -53,7 +53,7 @@ type Daemon struct {
 	running sync.WaitGroup
 	stopped chan struct{} // closed when a source ended by itself
 	stop    context.CancelFunc
-	ctx     context.Context //nolint:containedctx // the daemon's own life
+	ctx     context.Context // the daemon's own life
 	failure error
 	once    sync.Once
 }

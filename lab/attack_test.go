@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -123,7 +124,8 @@ func TestAttackByName(t *testing.T) {
 	}
 }
 
-// TestDissectSurvives cuts frames everywhere: no predicate may panic.
+// TestDissectSurvives cuts frames everywhere, with lengths that do not fit and with
+// lengths that do: no predicate may panic.
 func TestDissectSurvives(t *testing.T) {
 	env := testEnv()
 	for _, a := range Attacks() {
@@ -131,10 +133,13 @@ func TestDissectSurvives(t *testing.T) {
 			for n := range f {
 				a.Seen(env, f[:n])
 				cut := slices.Clone(f[:n])
-				if n > 18 { // and with lengths that fit the cut
-					cut[16], cut[17], cut[18], cut[19-1] = 0, byte(n-14), 0, byte(max(n-54, 0))
-					a.Seen(env, cut)
+				if at, header := 16, 14; !a.IPv6 && n >= at+2 {
+					binary.BigEndian.PutUint16(cut[at:], uint16(n-header))
 				}
+				if at, header := 18, 54; a.IPv6 && n >= header {
+					binary.BigEndian.PutUint16(cut[at:], uint16(n-header))
+				}
+				a.Seen(env, cut)
 			}
 		}
 	}

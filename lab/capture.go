@@ -83,7 +83,7 @@ func (h *Host) Capture(options CaptureOptions) (*Capture, error) {
 		}
 	}
 	err := h.Do(func() error {
-		fd, err := packetSocket(options.Interface, unix.ETH_P_ALL)
+		fd, err := packetSocket(options.Interface, unix.ETH_P_ALL, unix.SOCK_NONBLOCK)
 		if err != nil {
 			return err
 		}

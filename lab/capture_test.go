@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -101,6 +102,40 @@ func sameFrames(t *testing.T, path string, want []Frame) {
 	for i := range got {
 		if !bytes.Equal(got[i].Data, want[i].Data) || !got[i].Time.Equal(want[i].Time) || got[i].Outgoing != want[i].Outgoing {
 			t.Errorf("ReadCapture: frame %d: got %+v, want %+v", i, got[i], want[i])
+		}
+	}
+}
+
+// TestCaptureKeepsVLANTags: the kernel takes tags out of received frames.
+func TestCaptureKeepsVLANTags(t *testing.T) {
+	l := up(t, Options{})
+	env, err := l.AttackEnv(80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := marked(env, 1)
+	for _, tag := range [][]byte{{0x81, 0x00, 0x60, 0x2a}, {0x88, 0xa8, 0x00, 0x07}} {
+		want := slices.Concat(plain[:12], tag, plain[12:])
+		c, err := l.Proxy.Capture(CaptureOptions{Interface: ClientInterface})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender, err := l.Client.RawSender("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sender.Send(want); err != nil {
+			t.Fatal(err)
+		}
+		if err := sender.Close(); err != nil {
+			t.Error(err)
+		}
+		f, err := c.Wait(t.Context(), func(f Frame) bool { return isMarked(f.Data) })
+		if err != nil || !bytes.Equal(f.Data, want) {
+			t.Errorf("tagged frame: got %x, %v, want %x", f.Data, err, want)
+		}
+		if _, err := c.Stop(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -14,25 +14,25 @@ type Kind string
 
 // The kinds that JudgeFrames reports. TsharkJudge has KindTshark only.
 const (
-	KindDecode     Kind = "decode"           // the decoder gives up, or a length goes beyond the packet
-	KindTrailing   Kind = "trailing"         // bytes after the IP length, other than minimum-frame padding
-	KindIPSum      Kind = "ip.checksum"      //
+	KindDecode     Kind = "decode"   // the decoder gives up, or a length goes beyond the packet
+	KindTrailing   Kind = "trailing" // bytes after the IP length, other than minimum-frame padding
+	KindIPSum      Kind = "ip.checksum"
 	KindIPFlags    Kind = "ip.reserved"      // the reserved flag
 	KindIPOptions  Kind = "ip.options"       // any
 	KindExtension  Kind = "ip6.extension"    // any header but a fragment's
 	KindFragment   Kind = "ip.fragment"      // IPv4 or IPv6
 	KindDFID       Kind = "ip.df-id"         // DF set and an ID that is neither 0 nor counts up from 0
 	KindDFIDCount  Kind = "ip.df-id-counted" // DF set and an ID that counts up from 0 within its flow: cut from one super-packet
-	KindTCPSum     Kind = "tcp.checksum"     //
-	KindTCPFlags   Kind = "tcp.flags"        // a combination that no TCP sends
-	KindTCPUrgent  Kind = "tcp.urgent"       // URG, or an urgent pointer
-	KindTCPBits    Kind = "tcp.reserved"     // any of the four reserved bits
-	KindTCPOptions Kind = "tcp.options"      // cannot be walked, a length that the kind does not have, one twice, or bytes after their end
-	KindUDPSum     Kind = "udp.checksum"     // wrong, or absent on IPv6
-	KindUDPLength  Kind = "udp.length"       // not what the IP header leaves
-	KindICMPSum    Kind = "icmp.checksum"    // ICMP or ICMPv6
-	KindCanonical  Kind = "canonical"        // P2: differs from what the decoder writes for what it has read
-	KindTshark     Kind = "tshark"           // as tshark puts it
+	KindTCPSum     Kind = "tcp.checksum"
+	KindTCPFlags   Kind = "tcp.flags"     // a combination that no TCP sends
+	KindTCPUrgent  Kind = "tcp.urgent"    // URG, or an urgent pointer
+	KindTCPBits    Kind = "tcp.reserved"  // any of the four reserved bits
+	KindTCPOptions Kind = "tcp.options"   // cannot be walked, a length that the kind does not have, one twice, or bytes after their end
+	KindUDPSum     Kind = "udp.checksum"  // wrong, or absent on IPv6
+	KindUDPLength  Kind = "udp.length"    // not what the IP header leaves
+	KindICMPSum    Kind = "icmp.checksum" // ICMP or ICMPv6
+	KindCanonical  Kind = "canonical"     // P2: differs from what the decoder writes for what it has read
+	KindTshark     Kind = "tshark"        // as tshark puts it
 )
 
 // Finding is one thing wrong with one packet.

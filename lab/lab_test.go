@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -195,6 +197,57 @@ func TestUpLeavesNothingBehind(t *testing.T) {
 	if _, err := Up(ctx, options); !errors.Is(err, context.Canceled) {
 		t.Errorf("Up with an ended context: got %v, want context.Canceled", err)
 	}
+}
+
+// TestNothingLeaks counts file descriptors, which hold namespaces, and goroutines.
+func TestNothingLeaks(t *testing.T) {
+	Require(t)
+	count := func() (fds, goroutines int) {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list), runtime.NumGoroutine()
+	}
+	use := func() {
+		l, err := Up(t.Context(), Options{Anonymous: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.Server.Capture(CaptureOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.Server.StartHTTP(t.Context(), l.Server.IPv4.String()+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Client.Download(t.Context(), s.DataURL(1000, 1)); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err := l.Down(); err != nil {
+			t.Error(err)
+		}
+	}
+	use() // what the runtime opens once
+	fds, goroutines := count()
+	for range 3 {
+		use()
+	}
+	// Goroutines of closed HTTP connections end by themselves, a little later.
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+		if f, g := count(); f <= fds && g <= goroutines {
+			return
+		}
+	}
+	f, g := count()
+	t.Errorf("after 3 more labs: %d descriptors and %d goroutines, want %d and %d", f, g, fds, goroutines)
 }
 
 func TestNamePrefix(t *testing.T) {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
@@ -24,8 +25,8 @@ func (h *Host) RawSender(iface string) (*RawSender, error) {
 	}
 	s := &RawSender{name: h.Name + " " + iface}
 	err := h.Do(func() (err error) {
-		// Protocol 0: it receives nothing.
-		s.fd, err = packetSocket(iface, 0)
+		// Protocol 0: it receives nothing. It blocks where its buffer is full.
+		s.fd, err = packetSocket(iface, 0, 0)
 		return err
 	})
 	if err != nil {
@@ -57,10 +58,10 @@ func (s *RawSender) SendAll(frames [][]byte) error {
 func (s *RawSender) Close() error { return unix.Close(s.fd) }
 
 // packetSocket makes an AF_PACKET socket of the calling thread's namespace, bound
-// to an interface and an ethertype (host order).
-func packetSocket(iface string, ethertype uint16) (int, error) {
+// to an interface and an ethertype (host order); flags as for socket(2).
+func packetSocket(iface string, ethertype uint16, flags int) (int, error) {
 	// The protocol comes with bind, or frames of all interfaces arrive before it.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|flags, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("packet socket", err)
 	}
@@ -69,7 +70,8 @@ func packetSocket(iface string, ethertype uint16) (int, error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("interface %s: %w", iface, err)
 	}
-	addr := &unix.SockaddrLinklayer{Protocol: ethertype<<8 | ethertype>>8, Ifindex: link.Index}
+	network := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, ethertype))
+	addr := &unix.SockaddrLinklayer{Protocol: network, Ifindex: link.Index}
 	if err := unix.Bind(fd, addr); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("bind packet socket to %s: %w", iface, err)

@@ -36,7 +36,11 @@ func Available() error {
 		return err
 	}
 	if missing != "" {
-		return fmt.Errorf("%w: missing %s (run it as root)", ErrUnavailable, missing)
+		fix := "run it as root"
+		if os.Geteuid() == 0 {
+			fix = "give the container these capabilities"
+		}
+		return fmt.Errorf("%w: missing %s (%s)", ErrUnavailable, missing, fix)
 	}
 	ns, err := newNamespace("")
 	if err != nil {

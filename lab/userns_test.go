@@ -83,15 +83,15 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 }
 
-// TestExitStatusPassesThrough starts the helper below as nobody.
+// TestExitStatusPassesThrough starts the child below as nobody.
 func TestExitStatusPassesThrough(t *testing.T) {
 	Require(t)
 	for _, tt := range []struct {
 		what   string
 		status int
 	}{{"exit", 7}, {"kill", 128 + int(syscall.SIGKILL)}} {
-		cmd := asNobody(t, "-test.run=^TestHelperEnds$")
-		cmd.Env = append(cmd.Env, helperVariable+"="+tt.what)
+		cmd := asNobody(t, "-test.run=^TestChildEnds$")
+		cmd.Env = append(cmd.Env, childVariable+"="+tt.what)
 		cmd.Stdin = strings.NewReader("through standard input")
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
@@ -109,13 +109,13 @@ func TestExitStatusPassesThrough(t *testing.T) {
 	}
 }
 
-const helperVariable = "PROMETHOS_LAB_TEST_HELPER"
+const childVariable = "PROMETHOS_LAB_TEST_CHILD"
 
-// TestHelperEnds is no test but what TestExitStatusPassesThrough runs.
-func TestHelperEnds(t *testing.T) {
-	what := os.Getenv(helperVariable)
+// TestChildEnds is no test but what TestExitStatusPassesThrough runs.
+func TestChildEnds(t *testing.T) {
+	what := os.Getenv(childVariable)
 	if what == "" {
-		t.Skip("not started as a helper")
+		t.Skip("not started as a child")
 	}
 	if os.Getenv(userNamespaceMark) == "" {
 		t.Fatal("not entered")

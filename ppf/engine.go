@@ -41,7 +41,7 @@ type Engine struct {
 	emitter      atomic.Pointer[func([]byte) error]
 
 	// ctx is what modules are started under: the engine's life.
-	ctx    context.Context //nolint:containedctx // the engine's own life, not a caller's
+	ctx    context.Context
 	cancel context.CancelFunc
 
 	snap      atomic.Pointer[snapshot]
@@ -113,8 +113,7 @@ func (e *Engine) Functions() *FunctionRegistry { return e.functions }
 // that none uses what was replaced before the call.
 func (e *Engine) synchronize() {
 	for _, w := range e.workers {
-		w.mu.Lock()
-		w.mu.Unlock() //nolint:staticcheck // empty on purpose: waiting is the point
+		w.barrier()
 	}
 }
 
@@ -231,15 +230,11 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 			old[r.Name] = append(old[r.Name], r)
 		}
 	}
-	kept := map[*Rule]bool{}
 	var fileRules []*Rule
 	for _, c := range changes {
 		switch c.What {
 		case "keep":
 			fileRules = append(fileRules, old[c.Name]...)
-			for _, r := range old[c.Name] {
-				kept[r] = true
-			}
 		case "add", "change":
 			rules, err := e.install(spec.instance(c.Name), made[c.Name], old[c.Name])
 			if err != nil {
@@ -252,16 +247,26 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 	e.placeFileRules(fileRules)
 	e.publish()
 	e.synchronize()
+	return changes, e.endFlows(old, fileRules)
+}
+
+// endFlows ends the plugin instances of file rules that no new rule carries on:
+// those of removed instances, and the second flow of one that became a half
+// instance.
+func (e *Engine) endFlows(old map[string][]*Rule, now []*Rule) error {
 	for name, rules := range old {
-		if spec.instance(name) == nil {
-			for _, r := range rules {
-				if err := e.proxy.Remove(r.Number); err != nil {
-					return nil, fmt.Errorf("instance %s: remove: %w", name, err)
-				}
+		for _, r := range rules {
+			if slices.ContainsFunc(now, func(n *Rule) bool { return n.Number == r.Number }) {
+				continue
+			}
+			if e.spec.instance(name) != nil {
+				e.proxy.forget(r.Number)
+			} else if err := e.proxy.Remove(r.Number); err != nil {
+				return fmt.Errorf("instance %s: remove: %w", name, err)
 			}
 		}
 	}
-	return changes, nil
+	return nil
 }
 
 // prepare builds and binds the proxy instance of a file's entry without putting
@@ -272,7 +277,7 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	}
 	proxy := &ProxyInstance{
 		Name: in.Name, Initiate: in.Initiate, Others: in.Others, Mode: in.Mode, Fail: in.Fail,
-		spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)),
+		Since: e.env.Now(), spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)),
 	}
 	if proxy.Initiate == InitiateDefault {
 		proxy.Initiate = InitiateBoth
@@ -318,7 +323,8 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	var had *ProxyInstance
 	if len(old) > 0 {
 		had = e.proxy.find(old[0].Number)
-		proxy.id, proxy.counters, proxy.events, proxy.answers = had.id, had.counters, had.events, had.answers
+		proxy.id, proxy.Since = had.id, had.Since
+		proxy.counters, proxy.events, proxy.answers = had.counters, had.events, had.answers
 	}
 	var rules []*Rule
 	for d, chain := range in.Chain {

@@ -28,6 +28,9 @@ type ProxyInstance struct {
 	Others   Others
 	Mode     Mode
 	Fail     Fail
+	// Since is when the instance was first made, in nanoseconds since 1970; a
+	// change of its configuration does not change it.
+	Since int64
 	// Group is the hook of the client-to-server flow; see Key.Group.
 	Group Hook
 
@@ -134,7 +137,7 @@ func (p *proxyPlugin) Config(config string, n InstanceNumber) error {
 		proxy := &ProxyInstance{
 			Name: fmt.Sprintf("%d/0", n), id: p.nextID(),
 			counters: make([]counters, len(p.engine.workers)), events: newEventLimit(), answers: newAnswerLimit(),
-			Group: p.engine.hookOf(n),
+			Group: p.engine.hookOf(n), Since: p.engine.env.Now(),
 		}
 		proxy.Number[ClientToServer], proxy.Layer[ClientToServer], proxy.Chain[ClientToServer] = n, cs.Layer, cs.Functions
 		return p.adopt(proxy)

@@ -19,9 +19,9 @@ type worker struct {
 	mu        sync.Mutex
 	x         Exchange
 	tuple     Tuple
-	unmatched FlowCounters // packets that no instance matches, in both directions
-	engineOwn counters     // drops before an instance was found
-	timing    *Timing      // nil: not measured
+	batches   uint64
+	engineOwn counters // packets that no instance matches
+	timing    *Timing  // nil: not measured
 }
 
 func newWorker(e *Engine, id int) *worker {
@@ -35,6 +35,7 @@ func newWorker(e *Engine, id int) *worker {
 func (w *worker) Handle(batch []Frame) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.batches++
 	s := w.engine.snap.Load()
 	for i := range batch {
 		f := &batch[i]
@@ -47,6 +48,14 @@ func (w *worker) Handle(batch []Frame) {
 		}
 		w.decide(s, f)
 	}
+}
+
+// barrier waits for the end of the batch that the worker is in, and tells how
+// many there were.
+func (w *worker) barrier() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.batches
 }
 
 // Tick does what is due without a packet; see Handler.

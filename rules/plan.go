@@ -1,20 +1,29 @@
 package rules
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+
 	"github.com/promethos/promethos/ppf"
 )
 
-// Mark is the packet mark of what we emit or send once more through a hook; the
-// first rule of every chain lets it go on.
+// Mark is the packet mark of what we emit or send once more through a hook: a
+// packet with all of these bits set is ours, and the first rule of every chain
+// lets it go on. The operator's own marks must leave at least one of them clear.
 const Mark = 0x5046_0000
+
+// ErrPlan reports a plan that no ruleset can express; it comes wrapped with what
+// is wrong.
+var ErrPlan = errors.New("impossible plan")
 
 // Selector asks the kernel to hand over the packets of one flow at one hook.
 type Selector struct {
 	Instance string // for messages
 	Dir      ppf.Dir
 	Hook     ppf.Hook
-	// Early takes packets at PREROUTING before conntrack and defragmentation,
-	// for an instance that exchanges addresses.
+	// Early takes packets at PREROUTING before conntrack and routing, for an
+	// instance that exchanges addresses; at other hooks it means nothing.
 	Early    bool
 	Criteria ppf.Criteria
 	Fail     ppf.Fail
@@ -23,62 +32,86 @@ type Selector struct {
 // Queues is a range of queue numbers, balanced by the hash of both addresses.
 type Queues struct{ First, Count uint16 }
 
+func (q Queues) last() uint16 { return q.First + q.Count - 1 }
+
+// valid reports whether the range has a number and ends at 65,535 or before.
+func (q Queues) valid() bool { return q.Count > 0 && uint32(q.First)+uint32(q.Count)-1 <= 0xffff }
+
 // Plan is what the kernel shall select.
 type Plan struct {
 	Selectors []Selector
 	// Refuse holds, for servers with `others: refuse`, the criteria of all
 	// their traffic at the hooks of their instances.
 	Refuse []Selector
-	// Closed and Open are the queues for instances that fail closed and open.
+	// Closed and Open are the queues for instances that fail closed and open;
+	// Open is not looked at where no instance fails open.
 	Closed, Open Queues
 }
 
-// place is a base chain of our table.
-type place uint8
-
-const (
-	placeFragments place = iota
-	placeEarly
-	placePrerouting
-	placeInput
-	placeForward
-	placeOutput
-	placePostrouting
-	numPlaces
-)
-
-// chainInfo says where a base chain stands. docs/hooks.md shows this table to
-// operators; a test compares the two.
-type chainInfo struct {
-	name     string
-	hook     ppf.Hook
-	priority int32
-	why      string
-}
-
-var chains = [numPlaces]chainInfo{
-	placeFragments:   {"fragments", ppf.Prerouting, -450, "before the kernel's defragmentation (-400): a fragment is judged as it came"},
-	placeEarly:       {"early", ppf.Prerouting, -310, "before conntrack (-200) and routing: answers to an exchanged address are restored first"},
-	placePrerouting:  {"prerouting", ppf.Prerouting, -90, "behind DNAT (-100): both flows show the real client and server, also with masquerade"},
-	placeInput:       {"input", ppf.Input, -10, "before the operator's filter (0), which judges the packet that was built"},
-	placeForward:     {"forward", ppf.Forward, -10, "before the operator's filter (0), which judges the packet that was built"},
-	placeOutput:      {"output", ppf.Output, -10, "behind DNAT (-100), before the operator's filter (0)"},
-	placePostrouting: {"postrouting", ppf.Postrouting, 90, "before SNAT (100): the client's real address is still there"},
-}
-
-func (s *Selector) place() place {
-	switch s.Hook {
-	case ppf.Prerouting:
-		if s.Early {
-			return placeEarly
+// check reports what no ruleset can express, wrapping ErrPlan.
+func (p *Plan) check() error {
+	open := false
+	for _, s := range slices.Concat(p.Selectors, p.Refuse) {
+		if s.Hook == ppf.HookNone || int(s.Hook) >= ppf.NumHooks {
+			return fmt.Errorf("rules: compile instance %q: %w: there is no hook %v", s.Instance, ErrPlan, s.Hook)
 		}
-		return placePrerouting
-	case ppf.Input:
-		return placeInput
-	case ppf.Output:
-		return placeOutput
-	case ppf.Postrouting:
-		return placePostrouting
+		open = open || s.Fail == ppf.FailOpen
 	}
-	return placeForward
+	if !p.Closed.valid() {
+		return fmt.Errorf("rules: compile: %w: no queues from %d on for %d workers", ErrPlan, p.Closed.First, p.Closed.Count)
+	}
+	if !open {
+		return nil
+	}
+	if !p.Open.valid() {
+		return fmt.Errorf("rules: compile: %w: no queues from %d on for instances that fail open", ErrPlan, p.Open.First)
+	}
+	if p.Open.First <= p.Closed.last() && p.Closed.First <= p.Open.last() {
+		return fmt.Errorf("rules: compile: %w: queues %d-%d fail closed, %d-%d open, and they overlap",
+			ErrPlan, p.Closed.First, p.Closed.last(), p.Open.First, p.Open.last())
+	}
+	return nil
+}
+
+// visible gives the selector's criteria without the keys that a packet does not
+// show at its hook. What is left selects more, never less; user space applies
+// the criteria again with what it knows of the connection.
+func (s *Selector) visible() ppf.Criteria {
+	c := s.Criteria
+	not := c.Not
+	c.Not = nil
+	for _, n := range not {
+		// A key that is hidden never counts as a match of Not.
+		if !s.hides(&n) {
+			c.Not = append(c.Not, n)
+		}
+	}
+	if s.hidesIn() {
+		c.In = ""
+	}
+	if s.hidesOut() {
+		c.Out = ""
+	}
+	if s.exchanged() {
+		c.Dst, c.DstPorts = nil, nil
+	}
+	return c
+}
+
+// hides reports whether an item names a key that is hidden.
+func (s *Selector) hides(n *ppf.Criteria) bool {
+	return n.In != "" && s.hidesIn() || n.Out != "" && s.hidesOut() ||
+		s.exchanged() && len(n.Dst)+len(n.DstPorts) > 0
+}
+
+// hidesIn: a packet of this host came in nowhere.
+func (s *Selector) hidesIn() bool { return s.Hook == ppf.Output }
+
+// hidesOut: where a packet goes is not decided, or it goes nowhere.
+func (s *Selector) hidesOut() bool { return s.Hook == ppf.Prerouting || s.Hook == ppf.Input }
+
+// exchanged: an answer that is still addressed to the proxy does not show the
+// client it belongs to.
+func (s *Selector) exchanged() bool {
+	return s.Early && s.Hook == ppf.Prerouting && s.Dir == ppf.ServerToClient
 }

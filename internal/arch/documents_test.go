@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -114,5 +115,35 @@ func TestModuleReadmes(t *testing.T) {
 			}
 			rest = after
 		}
+	}
+}
+
+// TestArchitectureNamesPackages wants every folder with Go code in the table of
+// packages, by its path or the last part of it.
+func TestArchitectureNamesPackages(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && skipped(d.Name()):
+			return fs.SkipDir
+		case !d.IsDir():
+			return nil
+		}
+		code, err := filepath.Glob(filepath.Join(root, name, "*.go"))
+		if err != nil {
+			return err
+		}
+		if len(code) > 0 && !strings.Contains(string(b), "`"+name+"`") && !strings.Contains(string(b), "`"+d.Name()+"`") {
+			t.Errorf("ARCHITECTURE.md: does not name package %s", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -51,6 +51,8 @@ var rooms = []room{
 		"programs stand outside of everything and are imported by nobody"},
 	{"examples/*", []string{"packet", "ppf", "config", "control", "daemon", "lab"},
 		"an example uses what a user of the project would"},
+	{"e2e", nil,
+		"tests of the program from outside: they build it, run it and look at what arrives"},
 	{"internal/*", nil,
 		"tools of the build must work while the product does not compile"},
 }

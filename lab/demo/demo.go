@@ -101,7 +101,7 @@ func Run(ctx context.Context, program string, w io.Writer) (r *Result, err error
 
 // show is one run.
 type show struct {
-	ctx    context.Context //nolint:containedctx // one run's
+	ctx    context.Context
 	w      io.Writer
 	lab    *lab.Lab
 	server *lab.HTTPServer

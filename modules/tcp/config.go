@@ -19,7 +19,7 @@ type Config struct {
 	// Closed is for connections that both sides have closed, or one has reset;
 	// default 60s (time for retransmitted FINs).
 	Closed time.Duration `conf:"closed"`
-	// Adopt is how long after the module was loaded a connection that is in
+	// Adopt is how long after the instance was made a connection that is in
 	// full swing is taken over; default 120s, 0s: never.
 	Adopt time.Duration `conf:"adopt"`
 	// Connections limits the connections of the instance; 0, the default: no

@@ -19,18 +19,17 @@ func init() {
 	})
 }
 
-type module struct{ loaded int64 }
+type module struct{}
 
 var _ ppf.Module = (*module)(nil)
 
-func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
-	m.loaded = host.Env().Now()
+func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	return host.Register(ppf.UserFunction{
 		Name: "tcp", Doc: "tracks TCP connections and builds every segment anew",
 		Level: ppf.LevelPacket, Layer: 4,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return NewTracker(b.Settings.(*Config), m.loaded, nil), nil
+			return NewTracker(b.Settings.(*Config), b.Instance.Since, nil), nil
 		},
 	})
 }
@@ -62,9 +61,9 @@ var (
 	_ ppf.StateNamer   = (*Tracker)(nil)
 )
 
-// NewTracker makes a tracker. loaded is when its module was loaded, the start
-// of the grace period, in nanoseconds since 1970; translator may be nil.
-func NewTracker(c *Config, loaded int64, translator Translator) *Tracker {
+// NewTracker makes a tracker. since is when its instance was made, the start of
+// the grace period, in nanoseconds since 1970; translator may be nil.
+func NewTracker(c *Config, since int64, translator Translator) *Tracker {
 	t := &Tracker{limit: c.Connections, translator: translator}
 	for p, d := range [numPhases]time.Duration{
 		phaseSynSent: c.HalfOpen, phaseSynReceived: c.HalfOpen, phaseEstablished: c.Established,
@@ -74,7 +73,7 @@ func NewTracker(c *Config, loaded int64, translator Translator) *Tracker {
 	}
 	if translator == nil && c.Adopt > 0 {
 		// An exchanged address cannot be guessed, so only tcp itself adopts.
-		t.adoptUntil = loaded + int64(c.Adopt)
+		t.adoptUntil = since + int64(c.Adopt)
 	}
 	return t
 }

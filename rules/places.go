@@ -1,0 +1,57 @@
+package rules
+
+import "github.com/promethos/promethos/ppf"
+
+// place is a base chain of our table.
+type place uint8
+
+const (
+	placeFragments place = iota
+	placeEarly
+	placePrerouting
+	placeInput
+	placeForward
+	placeOutput
+	placePostrouting
+	numPlaces
+)
+
+// placeInfo says where a base chain stands. The kernel's own priorities are those
+// of enum nf_ip_hook_priorities (include/uapi/linux/netfilter_ipv4.h), the
+// operator's filter is nft's "filter".
+type placeInfo struct {
+	name     string
+	hook     ppf.Hook
+	priority int32
+	why      string
+}
+
+// places is the table in docs/hooks.md; a test compares the two.
+var places = [numPlaces]placeInfo{
+	placeFragments:   {"fragments", ppf.Prerouting, -450, "before the kernel's defragmentation (-400): a fragment is judged as it came"},
+	placeEarly:       {"early", ppf.Prerouting, -310, "before raw (-300), conntrack (-200) and routing: answers to an exchanged address are restored first"},
+	placePrerouting:  {"prerouting", ppf.Prerouting, -90, "after DNAT (-100): both flows show the real client and server, also with masquerade"},
+	placeInput:       {"input", ppf.Input, -10, "before the operator's filter (0), which judges the packet that was built"},
+	placeForward:     {"forward", ppf.Forward, -10, "before the operator's filter (0), which judges the packet that was built"},
+	placeOutput:      {"output", ppf.Output, -10, "after DNAT (-100), before the operator's filter (0), which judges the packet that was built"},
+	placePostrouting: {"postrouting", ppf.Postrouting, 90, "before SNAT and masquerade (100): the client's real address is still there"},
+}
+
+// place tells in which base chain the selector's rules stand.
+func (s *Selector) place() place {
+	switch s.Hook {
+	case ppf.Prerouting:
+		if s.Early {
+			return placeEarly
+		}
+		return placePrerouting
+	case ppf.Input:
+		return placeInput
+	case ppf.Output:
+		return placeOutput
+	case ppf.Postrouting:
+		return placePostrouting
+	default:
+		return placeForward
+	}
+}
