@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,12 +28,15 @@ type located[T any] struct {
 	Value T
 	Pos   ppf.Pos
 	Set   bool
+	Bad   bool // it could not be decoded, and that was told
 }
 
 // UnmarshalValue decodes the value and keeps its place.
 func (l *located[T]) UnmarshalValue(v ppf.Value) error {
 	l.Pos, l.Set = v.Pos, v.Kind != ppf.ValueNull
-	return ppf.DecodeSettings(&l.Value, v, "")
+	err := ppf.DecodeSettings(&l.Value, v, "")
+	l.Bad = err != nil
+	return err
 }
 
 // choice is one of some words.
@@ -169,6 +173,9 @@ type portRange ppf.PortRange
 // UnmarshalText reads a port range.
 func (r *portRange) UnmarshalText(b []byte) error {
 	p, err := parsePorts(string(b), "-")
+	if err == nil && p.Lo == 0 {
+		err = errors.New("port 0 is no port (write a port from 1 to 65535)")
+	}
 	*r = portRange(p)
 	return err
 }
@@ -261,7 +268,7 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 	switch {
 	case !doc.Version.Set:
 		l.add(pos, "version", "start the file with `version: 1`", "the version is missing")
-	case doc.Version.Value != 1:
+	case doc.Version.Value != 1 && !doc.Version.Bad:
 		l.add(doc.Version.Pos, "version", "write `version: 1`", "version %d is unknown", doc.Version.Value)
 	}
 	if doc.Metrics.Set {

@@ -104,11 +104,8 @@ func (l *loader) match(m *match, path string) ppf.Match {
 // plainMatch checks the keys that a match and an exclusion share.
 func (l *loader) plainMatch(m *match, path string) ppf.Match {
 	s := ppf.Match{Protocol: m.Protocol.Value, Server: m.Server.Value, Client: m.Client.Value, In: m.In.Value, Out: m.Out.Value}
-	for i, r := range m.Port.Value {
+	for _, r := range m.Port.Value {
 		s.Port = append(s.Port, ppf.PortRange(r))
-		if r.Lo == 0 {
-			l.add(m.Port.Pos, fmt.Sprintf("%s.port[%d]", path, i), "write a port from 1 to 65535", "port 0 is no port")
-		}
 	}
 	if len(s.Server) > 0 && len(s.Client) > 0 && !slices.ContainsFunc(s.Server, func(a netip.Prefix) bool {
 		return slices.ContainsFunc(s.Client, func(b netip.Prefix) bool { return a.Addr().Is4() == b.Addr().Is4() })

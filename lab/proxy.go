@@ -76,11 +76,13 @@ func (p *Proxy) start(ctx context.Context, h *Host, program, configuration strin
 }
 
 func (p *Proxy) read(out io.Reader, ready chan struct{}) {
+	said := false
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		p.mu.Lock()
 		p.log.WriteString(lines.Text() + "\n")
 		p.mu.Unlock()
-		if lines.Text() == "ready" {
+		if lines.Text() == "ready" && !said {
+			said = true
 			close(ready)
 		}
 	}
