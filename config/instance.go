@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -213,7 +214,7 @@ func (l *loader) overrides(in *instance) (list []ppf.Override) {
 			for _, r := range packet.Reasons() {
 				names = append(names, r.String())
 			}
-			l.add(kv.Pos, p, ppf.Suggest(kv.Key, names), "reason %q is unknown", kv.Key)
+			l.add(kv.Pos, p, cmp.Or(ppf.Suggest(kv.Key, names), "`promethos reasons --all` lists them"), "reason %q is unknown", kv.Key)
 		}
 		for _, item := range items {
 			o := l.override(item, p)

@@ -61,6 +61,7 @@ type Exchange struct {
 	hasKey    bool
 	unchanged bool
 	counted   bool // in the flow's In
+	passes    bool // the function that runs now may call SendReceived
 	found     [maxFindings]finding
 	foundN    int
 	value     uint64 // of the last Refuse
@@ -142,8 +143,14 @@ func (x *Exchange) Finding(r Reason, value uint64) (v Verdict, stop bool) {
 }
 
 // SendReceived sends the received packet as it is (the thesis'
-// skb_to_send = skb): no interception. Only a function with Passes may call it.
-func (x *Exchange) SendReceived() { x.unchanged = true }
+// skb_to_send = skb): no interception. Only a function with Passes may call it;
+// in any other it panics, which costs the packet.
+func (x *Exchange) SendReceived() {
+	if !x.passes {
+		panic("ppf: SendReceived in a user function that does not declare Passes")
+	}
+	x.unchanged = true
+}
 
 // Emit sends an extra packet through the source; it never comes back to a hook
 // of ours. It allocates.

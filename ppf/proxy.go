@@ -38,7 +38,8 @@ type ProxyInstance struct {
 	spec       *InstanceSpec // nil for an instance made with config strings
 	overrides  map[Reason][]override
 	processors map[string]Processor
-	counters   []counters // by worker; shared by all values of one identity
+	passes     map[string]bool // functions that may send what was received
+	counters   []counters      // by worker; shared by all values of one identity
 	events     *rateLimit
 	answers    *rateLimit
 }
@@ -91,8 +92,8 @@ type flowRef struct {
 }
 
 type step struct {
-	name string
-	proc Processor // nil: no function of that name is registered
+	proc   Processor // nil: no function of that name is registered
+	passes bool
 }
 
 // proxyPlugin is the plugin PROXY: the proxy framework itself (thesis 3.2.1).
@@ -193,6 +194,7 @@ func (p *proxyPlugin) Target(x *Exchange, n InstanceNumber) Verdict {
 		if proc == nil {
 			return x.Refuse(ReasonFunctionMissing, uint64(i))
 		}
+		x.passes = flow.steps[i].passes
 		if v := proc.Process(x); v.Action != Accept {
 			return v
 		}
@@ -313,7 +315,7 @@ func (p *proxyPlugin) adopt(proxy *ProxyInstance) error {
 // bind makes every function of both flows ready for the instance. Functions
 // that have no settings of their own and are bound already stay as they are.
 func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
-	proxy.processors = map[string]Processor{}
+	proxy.processors, proxy.passes = map[string]Processor{}, map[string]bool{}
 	for _, chain := range proxy.Chain {
 		for _, name := range chain {
 			if _, done := proxy.processors[name]; done {
@@ -330,7 +332,7 @@ func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
 			if err != nil {
 				return err
 			}
-			proxy.processors[name] = proc
+			proxy.processors[name], proxy.passes[name] = proc, f.Passes
 		}
 	}
 	return nil
@@ -360,7 +362,7 @@ func (p *ProxyInstance) compile(d Dir) *flowRef {
 	ref := &flowRef{proxy: p, dir: d}
 	for _, name := range p.Chain[d] {
 		proc := p.processors[name]
-		ref.steps = append(ref.steps, step{name, proc})
+		ref.steps = append(ref.steps, step{proc, p.passes[name]})
 		if o, ok := proc.(SentObserver); ok {
 			ref.observers = append(ref.observers, o)
 		}
@@ -380,12 +382,13 @@ func (p *proxyPlugin) rebind() {
 			continue
 		}
 		proxy := old.clone()
-		proxy.processors = map[string]Processor{}
+		proxy.processors, proxy.passes = map[string]Processor{}, map[string]bool{}
 		for _, name := range slices.Concat(proxy.Chain[0], proxy.Chain[1]) {
 			f, ok := p.engine.functions.Lookup(name)
 			if !ok || proxy.processors[name] != nil {
 				continue
 			}
+			proxy.passes[name] = f.Passes
 			if have := old.processors[name]; have != nil {
 				proxy.processors[name] = have
 				continue

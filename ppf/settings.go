@@ -312,8 +312,11 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// maxListed is how many known words a message lists.
+const maxListed = 16
+
 // suggest names the known word that a mistyped one is probably meant to be, or
-// lists them all.
+// lists them if they are few.
 func suggest(word string, known []string) string {
 	best, bestDistance := "", 3
 	for _, k := range known {
@@ -321,8 +324,11 @@ func suggest(word string, known []string) string {
 			best, bestDistance = k, d
 		}
 	}
-	if best != "" {
+	switch {
+	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
+	case len(known) > maxListed:
+		return ""
 	}
 	return "known here: " + strings.Join(known, ", ")
 }
