@@ -31,7 +31,7 @@ var ErrSocketInUse = errors.New("another daemon listens there")
 // daemon left. The error wraps ErrSocketInUse where one answers.
 func Listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("control socket: %w (set `control:` to a path that can be written)", err)
 	}
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
@@ -44,7 +44,7 @@ func Listen(path string) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("control socket: %w (set `control:` to a path that can be written)", err)
 	}
 	return l, nil
 }

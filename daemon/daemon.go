@@ -102,10 +102,7 @@ func Start(o Options) (_ *Daemon, err error) {
 	if o.Control != "" {
 		d.spec.Control = o.Control
 	}
-	if d.listener, err = control.Listen(d.spec.Control); err != nil {
-		return nil, err
-	}
-	undo = append(undo, func() { d.listener.Close() })
+	// What the kernel lacks or forbids comes first: it is the clearest message.
 	if d.kernel, err = rules.OpenKernel(); err != nil {
 		return nil, err
 	}
@@ -113,6 +110,10 @@ func Start(o Options) (_ *Daemon, err error) {
 	if d.features, err = d.kernel.Probe(); err != nil {
 		return nil, err
 	}
+	if d.listener, err = control.Listen(d.spec.Control); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { d.listener.Close() })
 	if d.host, err = host.Open(); err != nil {
 		return nil, err
 	}

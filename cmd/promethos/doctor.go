@@ -140,6 +140,7 @@ func namespaces() finding {
 	f := finding{What: "network namespaces", OK: true, Says: "can be made: demo, lab and bench work"}
 	if err := lab.Available(); err != nil {
 		f.OK, f.Says = false, err.Error()
+		f.Fix = "demo and bench enter a user namespace by themselves where the kernel allows it"
 	}
 	return f
 }

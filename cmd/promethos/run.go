@@ -37,9 +37,12 @@ func newRun(g *global) *cobra.Command {
 }
 
 func configFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVarP(path, "config", "c", "", "configuration `FILE`")
-	if err := c.MarkFlagRequired("config"); err != nil {
-		panic(err) // the flag was defined one line above
+	c.Flags().StringVarP(path, "config", "c", "", "configuration `FILE`; always given")
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if *path == "" {
+			return usageError{fmt.Errorf("%s: no configuration is named (usage: promethos %s)", c.Name(), c.Use)}
+		}
+		return nil
 	}
 }
 
