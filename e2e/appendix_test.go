@@ -198,4 +198,3 @@ instances:
     chain: [tcp]
 %s`, hook, h.IPv4, h.IPv6, p, more)
 }
-

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -154,4 +157,22 @@ func eventually(t *testing.T, what string, ok func() (bool, string)) {
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
 	return s
+}
+
+// difference gives the offset of the first byte in which two readers differ, or
+// -1.
+func difference(a, b io.Reader) (int64, error) {
+	x, y := bufio.NewReader(a), bufio.NewReader(b)
+	for n := int64(0); ; n++ {
+		c, err1 := x.ReadByte()
+		d, err2 := y.ReadByte()
+		switch {
+		case err1 == io.EOF && err2 == io.EOF:
+			return -1, nil
+		case err1 == io.EOF || err2 == io.EOF || err1 == nil && err2 == nil && c != d:
+			return n, nil
+		case err1 != nil || err2 != nil:
+			return n, errors.Join(err1, err2)
+		}
+	}
 }

@@ -32,9 +32,15 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
+// tester is what *testing.T, *testing.B, *testing.F and *rapid.T share.
+type tester interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // emit encodes o into a poisoned buffer and returns headers and payload. It
 // fails when anything behind the headers was touched.
-func emit(t testing.TB, o *Out) []byte {
+func emit(t tester, o *Out) []byte {
 	t.Helper()
 	b, err := tryEmit(t, o)
 	if err != nil {
@@ -43,7 +49,7 @@ func emit(t testing.TB, o *Out) []byte {
 	return b
 }
 
-func tryEmit(t testing.TB, o *Out) ([]byte, error) {
+func tryEmit(t tester, o *Out) ([]byte, error) {
 	t.Helper()
 	buf := bytes.Repeat([]byte{poison}, MaxHeaders+32)
 	head, err := o.Encode(buf)
@@ -62,7 +68,7 @@ func tryEmit(t testing.TB, o *Out) ([]byte, error) {
 }
 
 // parse parses b, which must give no reason.
-func parse(t testing.TB, link LinkType, b []byte) *Packet {
+func parse(t tester, link LinkType, b []byte) *Packet {
 	t.Helper()
 	p := new(Packet)
 	if r := p.Parse(link, b); r != ReasonNone {

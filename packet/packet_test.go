@@ -182,6 +182,9 @@ func TestPacketString(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+	if got := (HasIPv4 | HasTCP).String(); got != "IPv4|TCP" {
+		t.Errorf("Layers: got %q", got)
+	}
 	var p Packet
 	p.Parse(LinkRawIP, []byte{1, 2, 3})
 	if got := p.String(); got != "3 bytes" {

@@ -202,6 +202,10 @@ func TestSetEndpoints(t *testing.T) {
 		})
 	}
 	q := tcpQuote4()
+	q.Proto = ProtoGRE
+	if got := q.String(); got != "192.0.2.1 > 198.51.100.2 protocol GRE" {
+		t.Errorf("String: got %q", got)
+	}
 	q.Proto, q.Checksum = ProtoUDP, 0
 	q.SetEndpoints(netip.MustParseAddrPort(nat4), netip.AddrPortFrom(server4, 53))
 	if q.Checksum != 0 {

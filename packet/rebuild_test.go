@@ -2,7 +2,7 @@ package packet
 
 import (
 	"bytes"
-	"testing"
+	"slices"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -35,7 +35,7 @@ func rebuild(p *Packet, o *Out) bool {
 			TOS: v.TOS(), TTL: v.TTL(), Protocol: v.Protocol(), ID: v.ID(), DF: v.DF(), MF: v.MF(), FragOffset: uint16(v.FragOffset()),
 			RouterAlert: p.IPv4Options()&IPOptRouterAlert != 0, Src: v.Src(), Dst: v.Dst(),
 		})
-		if !p.Has(hasL4) && !p.Has(HasFragment) && v.Protocol() == 0 {
+		if !p.Has(hasL4) && v.Protocol() == 0 {
 			return false
 		}
 	case p.Has(HasIPv6):
@@ -120,8 +120,11 @@ func valuesOf(p *Packet) (values, bool) {
 	var o Out
 	ok := rebuild(p, &o)
 	v := values{
-		VLANs: o.VLANs(), ARP: o.ARP(), IPv4: o.IPv4(), IPv6: o.IPv6(), TCP: o.TCP(), UDP: o.UDP(), ICMPv4: o.ICMPv4(), ICMPv6: o.ICMPv6(),
+		VLANs: slices.Clone(o.VLANs()), ARP: o.ARP(), IPv4: o.IPv4(), IPv6: o.IPv6(), TCP: o.TCP(), UDP: o.UDP(), ICMPv4: o.ICMPv4(), ICMPv6: o.ICMPv6(),
 		Payload: o.Payload(),
+	}
+	if len(v.Payload) == 0 {
+		v.Payload = nil
 	}
 	if h := o.Ethernet(); h != nil {
 		v.Ethernet = *h
@@ -152,7 +155,7 @@ func valuesOf(p *Packet) (values, bool) {
 // checkRebuild holds a packet to three promises: what was parsed can be built
 // anew unless rebuild says otherwise; the new packet has the same values and
 // right checksums; and building it once more gives the same bytes.
-func checkRebuild(t testing.TB, link LinkType, b []byte) {
+func checkRebuild(t tester, link LinkType, b []byte) {
 	t.Helper()
 	var p Packet
 	if p.Parse(link, b) != ReasonNone {

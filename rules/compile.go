@@ -3,7 +3,6 @@ package rules
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/google/nftables/expr"
@@ -14,251 +13,293 @@ import (
 )
 
 // Compile turns a plan into rules for a kernel with the given features. The
-// result depends on nothing else.
+// result depends on nothing else. The error wraps ErrPlan or ErrNoQueueTarget.
+//
+// Where selectors that fail closed and open select the same packet by the same
+// kind of rule, it goes to the queues that fail closed.
 func Compile(p Plan, f Features) (*Ruleset, error) {
 	if f.Queue == QueueNone && !f.Block {
-		return nil, ErrNoQueueTarget
+		return nil, fmt.Errorf("rules: compile: %w", ErrNoQueueTarget)
 	}
-	c := compiler{plan: &p, features: f}
-	rs := &Ruleset{blocks: f.Block}
-	for place := range numPlaces {
-		if ch := c.chain(place); ch != nil {
-			rs.chains = append(rs.chains, ch)
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	c := compiler{plan: &p, features: f, names: map[string]bool{}, rules: &Ruleset{}}
+	for at := range numPlaces {
+		if at == placeFragments {
+			c.fragments()
+		} else {
+			c.place(at)
 		}
 	}
-	return rs, nil
+	return c.rules, nil
 }
 
+// compiler builds a ruleset.
 type compiler struct {
 	plan     *Plan
 	features Features
+	names    map[string]bool
+	rules    *Ruleset
 }
 
-// queue is the target for an instance's fail policy.
-func (c *compiler) queue(b *builder, fail ppf.Fail) rule {
+var fails = []ppf.Fail{ppf.FailClosed, ppf.FailOpen}
+
+// name makes a name that no set or chain has yet.
+func (c *compiler) name(want string) string {
+	name := want
+	for i := 2; c.names[name]; i++ {
+		name = fmt.Sprintf("%s_%d", want, i)
+	}
+	c.names[name] = true
+	return name
+}
+
+// base makes a base chain, which starts with the rule for our mark. It is kept
+// only if more rules follow.
+func (c *compiler) base(at place) *chain {
+	info := &places[at]
+	ch := &chain{name: c.name(info.name), base: info}
+	if !c.features.Block { // a blocked table has nothing of ours to let through
+		ch.rules = append(ch.rules, new(builder).ours().accept())
+	}
+	return ch
+}
+
+func (c *compiler) keep(ch *chain) {
+	if len(ch.rules) > 1 || c.features.Block && len(ch.rules) > 0 {
+		c.rules.chains = append(c.rules.chains, ch)
+	}
+}
+
+// take is the target: a queue, or a drop.
+func (c *compiler) take(b *builder, fail ppf.Fail) rule {
 	if c.features.Block {
-		return b.target("drop", &expr.Verdict{Kind: expr.VerdictDrop})
+		return b.to("drop", &expr.Verdict{Kind: expr.VerdictDrop})
 	}
-	q, flags, text := c.plan.Closed, uint16(0), ""
+	q, flags, text := c.plan.Closed, uint16(0), "queue to "
 	if fail == ppf.FailOpen {
-		q, flags, text = c.plan.Open, 1, "flags bypass "
+		q, flags, text = c.plan.Open, uint16(expr.QueueFlagBypass), "queue flags bypass to "
 	}
-	text = fmt.Sprintf("queue %sto %d-%d", text, q.First, q.First+q.Count-1)
+	text += fmt.Sprint(q.First)
+	if q.Count > 1 {
+		text += fmt.Sprintf("-%d", q.last())
+	}
 	if c.features.Queue == QueueNative {
-		return b.target(text, &expr.Queue{Num: q.First, Total: q.Count, Flag: expr.QueueFlag(flags)})
+		return b.to(text, &expr.Queue{Num: q.First, Total: q.Count, Flag: expr.QueueFlag(flags)})
 	}
-	// struct xt_NFQ_info_v3, padded to 8 bytes.
+	return b.to(text, &expr.Target{Name: "NFQUEUE", Rev: 3, Info: nfqueueInfo(q, flags)})
+}
+
+// nfqueueInfo is struct xt_NFQ_info_v3 (include/uapi/linux/netfilter/xt_NFQUEUE.h),
+// padded to the 8 bytes that xtables wants; its bypass flag is nft's.
+func nfqueueInfo(q Queues, flags uint16) *xt.Unknown {
 	info := make(xt.Unknown, 8)
 	binary.NativeEndian.PutUint16(info, q.First)
 	binary.NativeEndian.PutUint16(info[2:], q.Count)
 	binary.NativeEndian.PutUint16(info[4:], flags)
-	return b.target(text, &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info})
+	return &info
 }
 
-// chain compiles one base chain; nil where nothing is selected.
-func (c *compiler) chain(at place) *chain {
-	if at == placeFragments {
-		return c.fragments()
+// place compiles one base chain.
+func (c *compiler) place(at place) {
+	ch := c.base(at)
+	selectors, refuse := at.of(c.plan.Selectors), at.of(c.plan.Refuse)
+	for _, fail := range fails {
+		g := newGroups(c, fail)
+		for i := range selectors {
+			s := &selectors[i]
+			switch {
+			case s.Fail != fail:
+			case len(s.Criteria.Not) > 0:
+				c.selectExcept(ch, s)
+			default:
+				g.add(&s.Criteria)
+			}
+		}
+		g.write(ch, ch.name, c.take)
 	}
-	ch := &chain{info: chains[at]}
-	var here, refuse []Selector
-	for _, s := range c.plan.Selectors {
+	c.extensions(ch, slices.Concat(selectors, refuse))
+	c.icmpErrors(ch, selectors)
+	for _, fail := range fails {
+		g := newGroups(c, fail)
+		for i := range refuse {
+			if refuse[i].Fail == fail {
+				g.add(&refuse[i].Criteria)
+			}
+		}
+		g.write(ch, ch.name+"_others", c.take)
+	}
+	c.unreadable(ch, selectors)
+	c.keep(ch)
+}
+
+// of lists the selectors of a base chain, with what packets show there.
+func (at place) of(all []Selector) []Selector {
+	var list []Selector
+	for _, s := range all {
 		if s.place() == at {
-			here = append(here, s)
-		}
-	}
-	for _, s := range c.plan.Refuse {
-		if s.place() == at {
-			refuse = append(refuse, s)
-		}
-	}
-	if len(here)+len(refuse) == 0 {
-		return nil
-	}
-	c.skipOwn(ch)
-	plain := newGroups(ch)
-	var single []Selector
-	for _, s := range here {
-		if !plain.add(s) {
-			single = append(single, s)
-		}
-	}
-	for _, s := range single {
-		c.single(ch, &s)
-	}
-	plain.lookups(c)
-	sv := newServers(ch)
-	for _, s := range here {
-		sv.add(&s)
-	}
-	sv.extensions(c)
-	sv.icmpErrors(c)
-	for _, s := range refuse {
-		c.single(ch, &s)
-	}
-	sv.hidden(c)
-	ch.dedupe()
-	return ch
-}
-
-// skipOwn lets what we emit go on; a blocked table has nothing of ours to let
-// through.
-func (c *compiler) skipOwn(ch *chain) {
-	if !c.features.Block {
-		ch.rules = append(ch.rules, (&builder{}).mark().target("accept", &expr.Verdict{Kind: expr.VerdictAccept}))
-	}
-}
-
-// dedupe drops rules that stand there already.
-func (ch *chain) dedupe() {
-	seen := map[string]bool{}
-	ch.rules = slices.DeleteFunc(ch.rules, func(r rule) bool {
-		key := fmt.Sprint(r.text)
-		again := seen[key]
-		seen[key] = true
-		return again
-	})
-}
-
-// families lists the IP versions that criteria can match.
-func families(c *ppf.Criteria) []bool {
-	var list []bool
-	for _, v6 := range []bool{false, true} {
-		if c.Family == ppf.FamilyIPv4 && v6 || c.Family == ppf.FamilyIPv6 && !v6 {
-			continue
-		}
-		if fits(c.Src, v6) && fits(c.Dst, v6) {
-			list = append(list, v6)
+			s.Criteria = s.visible()
+			list = append(list, s)
 		}
 	}
 	return list
 }
 
-func fits(list []netip.Prefix, v6 bool) bool {
-	return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Addr().Is4() != v6 })
-}
-
-// protocols lists the upper-layer protocols of criteria in a family; an empty
-// list is every one.
-func protocols(c *ppf.Criteria, v6 bool) []packet.Protocol {
-	switch {
-	case c.Protocol == ppf.ProtocolAny:
-		return nil
-	case c.Protocol == packet.ProtoICMP && v6 && c.Family != ppf.FamilyIPv4:
-		return []packet.Protocol{packet.ProtoICMPv6}
+// selectExcept writes the rules of a selector with Not: what else it names leads
+// to a chain of its own, which what is excluded leaves again. A packet that hides
+// what Not asks for is not excluded.
+func (c *compiler) selectExcept(ch *chain, s *Selector) {
+	own := &chain{name: c.name(ch.name + "_except")}
+	for i := range s.Criteria.Not {
+		g := newGroups(c, s.Fail)
+		g.add(&s.Criteria.Not[i])
+		g.write(own, own.name, func(b *builder, _ ppf.Fail) rule { return b.back() })
 	}
-	return []packet.Protocol{c.Protocol}
+	own.rules = append(own.rules, c.take(new(builder), s.Fail))
+	c.rules.chains = append(c.rules.chains, own)
+	g := newGroups(c, s.Fail)
+	g.add(&s.Criteria)
+	g.write(ch, own.name, func(b *builder, _ ppf.Fail) rule { return b.jump(own) })
 }
 
-// single writes a selector's own rules: one for each combination of its lists.
-func (c *compiler) single(ch *chain, s *Selector) {
-	cr := &s.Criteria
-	for _, v6 := range families(cr) {
-		for _, src := range ofFamily(cr.Src, v6) {
-			for _, dst := range ofFamily(cr.Dst, v6) {
-				for _, sport := range portsOrAny(cr.SrcPorts) {
-					for _, dport := range portsOrAny(cr.DstPorts) {
-						c.singleRule(ch, s, v6, src, dst, sport, dport)
-					}
-				}
+// coarse collects what selectors name, without their ports, devices and Not, for
+// packets that hide what they belong to. field says what of it; nil is nothing.
+func (c *compiler) coarse(selectors []Selector, fail ppf.Fail, field func(*Selector) *ppf.Criteria) *groups {
+	g := newGroups(c, fail)
+	for i := range selectors {
+		if s := &selectors[i]; s.Fail == fail {
+			if cr := field(s); cr != nil {
+				g.add(cr)
 			}
 		}
 	}
+	return g
 }
 
-var (
-	anyPrefix = netip.Prefix{}
-	anyPort   = ppf.PortRange{Lo: 0, Hi: 65535}
-)
-
-func ofFamily(list []netip.Prefix, v6 bool) []netip.Prefix {
-	if len(list) == 0 {
-		return []netip.Prefix{anyPrefix}
-	}
-	return slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return p.Addr().Is4() == v6 })
+// addresses is what a packet without readable ports shows of a selector.
+func addresses(s *Selector) *ppf.Criteria {
+	return &ppf.Criteria{Family: s.Criteria.Family, Protocol: s.Criteria.Protocol, Src: s.Criteria.Src, Dst: s.Criteria.Dst}
 }
 
-func portsOrAny(list []ppf.PortRange) []ppf.PortRange {
-	if len(list) == 0 {
-		return []ppf.PortRange{anyPort}
+// extensions selects IPv6 packets with an extension header: what follows it is
+// not looked at in the kernel.
+func (c *compiler) extensions(ch *chain, selectors []Selector) {
+	own := &chain{name: ch.name + "_extended"}
+	for _, fail := range fails {
+		g := c.coarse(selectors, fail, func(s *Selector) *ppf.Criteria {
+			cr := addresses(s)
+			cr.Protocol = ppf.ProtocolAny
+			return cr
+		})
+		g.only(true)
+		g.byNextHeader = true
+		g.write(own, own.name, c.take)
 	}
-	return list
+	if len(own.rules) > 0 {
+		c.rules.chains = append(c.rules.chains, own)
+		ch.rules = append(ch.rules, new(builder).extended().jump(own))
+	}
 }
 
-func (c *compiler) singleRule(ch *chain, s *Selector, v6 bool, src, dst netip.Prefix, sport, dport ppf.PortRange) {
-	cr := &s.Criteria
-	b := &builder{}
-	if cr.In != "" {
-		b.device(false, cr.In, false)
-	}
-	if cr.Out != "" {
-		b.device(true, cr.Out, false)
-	}
-	b.family(v6)
-	if src.IsValid() {
-		b.addr(fieldSrc, src, false)
-	}
-	if dst.IsValid() {
-		b.addr(fieldDst, dst, false)
-	}
-	for _, p := range protocols(cr, v6) {
-		b.protocol(p, false)
-	}
-	if sport != anyPort {
-		b.port(true, sport, false)
-	}
-	if dport != anyPort {
-		b.port(false, dport, false)
-	}
-	for i := range cr.Not {
-		exclude(b, &cr.Not[i], v6)
-	}
-	ch.rules = append(ch.rules, c.queue(b, s.Fail))
-}
-
-// exclude adds the negation of criteria. An item of Not has one key, and each
-// item of its list excludes by itself.
-func exclude(b *builder, n *ppf.Criteria, v6 bool) {
-	for _, p := range n.Src {
-		if p.Addr().Is4() != v6 {
-			b.addr(fieldSrc, p, true)
+// icmpErrors selects the errors about flows: those that quote a server on either
+// side, and those to or from a server, which may be too short to quote anything.
+func (c *compiler) icmpErrors(ch *chain, selectors []Selector) {
+	for family, ranges := range icmpErrors {
+		v6 := family == 1
+		own := &chain{name: ch.name + "_errors_" + [2]string{"ip", "ip6"}[family]}
+		for _, fail := range fails {
+			g := c.coarse(selectors, fail, server)
+			g.only(v6)
+			// Two sets of the same addresses, because nft compares types.
+			g.quoted = true
+			for _, f := range []*addrField{&fieldQuotedSrc, &fieldQuotedDst} {
+				g.address = f
+				g.write(own, own.name+"_quoted", c.take)
+			}
+			g = c.coarse(selectors, fail, server)
+			g.only(v6)
+			for _, f := range []*addrField{&fieldSrc, &fieldDst} {
+				g.address = f
+				g.write(own, own.name, c.take)
+			}
+		}
+		if len(own.rules) == 0 {
+			continue
+		}
+		// Where no address is named, all four rules are the same.
+		own.rules = slices.CompactFunc(own.rules, func(a, b rule) bool { return slices.Equal(a.text, b.text) })
+		c.rules.chains = append(c.rules.chains, own)
+		for _, types := range ranges {
+			ch.rules = append(ch.rules, new(builder).icmpError(v6, types).jump(own))
 		}
 	}
-	for _, p := range n.Dst {
-		if p.Addr().Is4() != v6 {
-			b.addr(fieldDst, p, true)
-		}
+}
+
+// server names the server of a selector, or its client where it names no server,
+// as a destination; nil for a protocol that has no ICMP errors of its own here.
+func server(s *Selector) *ppf.Criteria {
+	switch s.Criteria.Protocol {
+	case ppf.ProtocolAny, packet.ProtoTCP, packet.ProtoUDP:
+	default:
+		return nil
 	}
-	for _, r := range n.SrcPorts {
-		b.port(true, r, true)
+	cr := &ppf.Criteria{Family: s.Criteria.Family, Dst: s.Criteria.Dst}
+	if s.Dir == ppf.ServerToClient && len(s.Criteria.Src) > 0 || len(cr.Dst) == 0 {
+		cr.Dst = s.Criteria.Src
 	}
-	for _, r := range n.DstPorts {
-		b.port(false, r, true)
+	if len(cr.Dst) == 0 {
+		cr.Dst = restOf(cr.Family)
 	}
-	for _, p := range protocols(n, v6) {
-		b.protocol(p, true)
+	return cr
+}
+
+// unreadable selects packets whose ports cannot be read, for selectors that name
+// ports; it ends the chain.
+func (c *compiler) unreadable(ch *chain, selectors []Selector) {
+	var rest chain
+	for _, fail := range fails {
+		g := c.coarse(selectors, fail, func(s *Selector) *ppf.Criteria {
+			if len(s.Criteria.SrcPorts)+len(s.Criteria.DstPorts) == 0 {
+				return nil
+			}
+			return addresses(s)
+		})
+		g.write(&rest, ch.name+"_unreadable", c.take)
 	}
-	if n.In != "" {
-		b.device(false, n.In, true)
-	}
-	if n.Out != "" {
-		b.device(true, n.Out, true)
+	if len(rest.rules) > 0 {
+		ch.rules = append(append(ch.rules, new(builder).portsReadable().back()), rest.rules...)
 	}
 }
 
 // fragments compiles the chain that takes parts of packets before the kernel
-// puts them together, whatever hook their instance uses.
-func (c *compiler) fragments() *chain {
-	ch := &chain{info: chains[placeFragments]}
-	c.skipOwn(ch)
-	own := len(ch.rules)
-	sv := newServers(ch)
-	for _, s := range slices.Concat(c.plan.Selectors, c.plan.Refuse) {
-		sv.add(&s)
+// puts them together, whatever hook their instance uses: by protocol on IPv4,
+// where every part names it, and all on IPv6.
+func (c *compiler) fragments() {
+	ch := c.base(placeFragments)
+	all := slices.Concat(c.plan.Selectors, c.plan.Refuse)
+	for i := range all {
+		all[i].Criteria = all[i].visible()
 	}
-	sv.fragments(c)
-	if len(ch.rules) == own {
-		return nil
+	for family, suffix := range [2]string{"_ip", "_ip6"} {
+		v6 := family == 1
+		own := &chain{name: ch.name + suffix}
+		for _, fail := range fails {
+			g := c.coarse(all, fail, func(s *Selector) *ppf.Criteria {
+				cr := addresses(s)
+				if v6 {
+					cr.Protocol = ppf.ProtocolAny
+				}
+				return cr
+			})
+			g.only(v6)
+			g.byNextHeader = v6
+			g.write(own, own.name, c.take)
+		}
+		if len(own.rules) > 0 {
+			c.rules.chains = append(c.rules.chains, own)
+			ch.rules = append(ch.rules, new(builder).fragment(v6).jump(own))
+		}
 	}
-	return ch
+	c.keep(ch)
 }

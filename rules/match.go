@@ -13,12 +13,15 @@ import (
 	"github.com/promethos/promethos/ppf"
 )
 
-// builder collects the matches of one rule.
+// builder collects the matches of one rule. A match whose bytes are not in the
+// packet makes the rule not match; so does one of the transport header of a later
+// fragment (net/netfilter/nft_payload.c, nft_payload_eval).
 type builder struct{ r rule }
 
 const (
-	reg = 1 // the 16-byte register that every match loads
-	// The fields of a concatenation follow in 4-byte registers.
+	reg = unix.NFT_REG_1 // the 16-byte register that single matches load
+	// The fields of a set's key follow each other in 4-byte registers, which
+	// share their memory with those of 16 bytes.
 	reg32 = unix.NFT_REG32_00
 )
 
@@ -32,209 +35,265 @@ func (b *builder) add(e ...expr.Any) *builder {
 	return b
 }
 
-func (b *builder) cmp(op expr.CmpOp, data []byte) *builder {
+func (b *builder) cmp(op expr.CmpOp, data ...byte) *builder {
 	return b.add(&expr.Cmp{Op: op, Register: reg, Data: data})
 }
 
-// family restricts the rule to one IP version.
+func (b *builder) load(base expr.PayloadBase, offset, length uint32) *builder {
+	return b.add(&expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length})
+}
+
+// within compares what was loaded with an inclusive range.
+func (b *builder) within(lo, hi []byte) *builder {
+	if string(lo) == string(hi) {
+		return b.cmp(expr.CmpOpEq, lo...)
+	}
+	return b.cmp(expr.CmpOpGte, lo...).cmp(expr.CmpOpLte, hi...)
+}
+
+// family restricts the rule to one IP version. In text it is left out where
+// another match says it.
 func (b *builder) family(v6 bool) *builder {
-	name, n := "ipv4", byte(unix.NFPROTO_IPV4)
+	n := byte(unix.NFPROTO_IPV4)
 	if v6 {
-		name, n = "ipv6", unix.NFPROTO_IPV6
+		n = unix.NFPROTO_IPV6
 	}
-	return b.say("meta nfproto %s", name).add(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}).cmp(expr.CmpOpEq, []byte{n})
+	return b.add(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}).cmp(expr.CmpOpEq, n)
 }
 
-// protocol restricts the rule to an upper-layer protocol.
-func (b *builder) protocol(p packet.Protocol, not bool) *builder {
-	return b.say("meta l4proto%s %d", notText(not), uint8(p)).
-		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(eq(not), []byte{byte(p)})
-}
-
-func notText(not bool) string {
-	if not {
-		return " !="
+func (b *builder) sayFamily(v6 bool) *builder {
+	if v6 {
+		return b.say("meta nfproto ipv6")
 	}
-	return ""
-}
-
-func eq(not bool) expr.CmpOp {
-	if not {
-		return expr.CmpOpNeq
-	}
-	return expr.CmpOpEq
+	return b.say("meta nfproto ipv4")
 }
 
 // addrField is where an address stands.
 type addrField struct {
-	name string
-	base expr.PayloadBase
-	v4   uint32
-	v6   uint32
+	name   string // "" where nft knows none
+	base   expr.PayloadBase
+	offset [2]uint32 // IPv4, IPv6
 }
 
+// quoteOffset is where an ICMP error quotes the packet it is about (RFC 792, RFC
+// 4443 §3).
+const quoteOffset = 8
+
 var (
-	fieldSrc = addrField{"saddr", expr.PayloadBaseNetworkHeader, 12, 8}
-	fieldDst = addrField{"daddr", expr.PayloadBaseNetworkHeader, 16, 24}
-	// What an ICMP error quotes starts 8 bytes into its header.
-	fieldQuotedSrc = addrField{"quoted saddr", expr.PayloadBaseTransportHeader, 8 + 12, 8 + 8}
-	fieldQuotedDst = addrField{"quoted daddr", expr.PayloadBaseTransportHeader, 8 + 16, 8 + 24}
+	fieldSrc       = addrField{"saddr", expr.PayloadBaseNetworkHeader, [2]uint32{12, 8}}
+	fieldDst       = addrField{"daddr", expr.PayloadBaseNetworkHeader, [2]uint32{16, 24}}
+	fieldQuotedSrc = addrField{"", expr.PayloadBaseTransportHeader, [2]uint32{quoteOffset + 12, quoteOffset + 8}}
+	fieldQuotedDst = addrField{"", expr.PayloadBaseTransportHeader, [2]uint32{quoteOffset + 16, quoteOffset + 24}}
 )
 
-func (f addrField) load(v6 bool, register uint32) expr.Any {
+func (f addrField) payload(v6 bool, register uint32) *expr.Payload {
+	p := &expr.Payload{DestRegister: register, Base: f.base, Offset: f.offset[0], Len: 4}
 	if v6 {
-		return &expr.Payload{DestRegister: register, Base: f.base, Offset: f.v6, Len: 16}
+		p.Offset, p.Len = f.offset[1], 16
 	}
-	return &expr.Payload{DestRegister: register, Base: f.base, Offset: f.v4, Len: 4}
+	return p
 }
 
 func (f addrField) text(v6 bool) string {
-	if v6 {
+	switch p := f.payload(v6, reg); {
+	case f.name == "":
+		return fmt.Sprintf("@th,%d,%d", p.Offset*8, p.Len*8)
+	case v6:
 		return "ip6 " + f.name
+	default:
+		return "ip " + f.name
 	}
-	return "ip " + f.name
 }
 
-// addr restricts the rule to a network of its family.
-func (b *builder) addr(f addrField, p netip.Prefix, not bool) *builder {
-	v6 := !p.Addr().Is4()
-	b.say("%s%s %v", f.text(v6), notText(not), p).add(f.load(v6, reg))
-	if !p.IsSingleIP() {
-		bits := make([]byte, p.Addr().BitLen()/8)
-		for i := range p.Bits() {
-			bits[i/8] |= 0x80 >> (i % 8)
-		}
-		b.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(bits)), Mask: bits, Xor: make([]byte, len(bits))})
+// addr restricts the rule to a network, and reports whether there was anything to
+// restrict.
+func (b *builder) addr(f addrField, p netip.Prefix) bool {
+	if p.Bits() == 0 {
+		return false
 	}
-	return b.cmp(eq(not), p.Addr().AsSlice())
+	v6 := p.Addr().Is6()
+	b.add(f.payload(v6, reg))
+	if !p.IsSingleIP() {
+		mask := maskOf(p)
+		b.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))})
+		if f.name == "" {
+			b.say("%s & %#x ==", f.text(v6), mask)
+		}
+	}
+	b.cmp(expr.CmpOpEq, p.Addr().AsSlice()...)
+	switch {
+	case f.name != "":
+		b.say("%s %s", f.text(v6), addrText(p, false))
+	case p.IsSingleIP():
+		b.say("%s %#x", f.text(v6), p.Addr().AsSlice())
+	default:
+		b.say("%#x", p.Addr().AsSlice())
+	}
+	return true
 }
 
 // port restricts the rule to a range of ports.
-func (b *builder) port(source bool, r ppf.PortRange, not bool) *builder {
-	name, offset := "dport", uint32(2)
-	if source {
-		name, offset = "sport", 0
-	}
-	lo, hi := binary.BigEndian.AppendUint16(nil, r.Lo), binary.BigEndian.AppendUint16(nil, r.Hi)
-	return b.say("th %s%s %v", name, notText(not), r).add(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
-		&expr.Range{Op: eq(not), Register: reg, FromData: lo, ToData: hi})
+func (b *builder) port(name string, offset uint32, r ppf.PortRange) *builder {
+	lo, hi := portBytes(r)
+	return b.say("th %s %v", name, r).load(expr.PayloadBaseTransportHeader, offset, 2).within(lo, hi)
 }
 
-// device restricts the rule to an interface; a trailing '+' matches any ending.
-func (b *builder) device(out bool, name string, not bool) *builder {
-	word, key := "iifname", expr.MetaKeyIIFNAME
-	if out {
-		word, key = "oifname", expr.MetaKeyOIFNAME
+// inline restricts the rule to one box.
+func (b *builder) inline(s shape, x *box) *builder {
+	b.family(s.v6)
+	known := b.addr(fieldSrc, x.src)
+	known = b.addr(fieldDst, x.dst) || known
+	if !known {
+		b.sayFamily(s.v6)
 	}
-	data := make([]byte, unix.IFNAMSIZ)
-	copy(data, name)
-	shown := name
-	if prefix, ok := strings.CutSuffix(name, "+"); ok {
-		data, shown = []byte(prefix), prefix+"*"
+	if x.protoLo == x.protoHi {
+		b.say("meta l4proto %d", x.protoLo).add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, x.protoLo)
 	}
-	b.say("%s%s %q", word, notText(not), shown)
-	if len(data) == 0 { // "+" alone: every interface
+	if x.sport != anyPort {
+		b.port("sport", 0, x.sport)
+	}
+	if x.dport != anyPort {
+		b.port("dport", 2, x.dport)
+	}
+	return b
+}
+
+// lookup restricts the rule to a set. address is read in place of the one address
+// of a quoted set. byNextHeader reads the next header of the fixed IPv6 header,
+// which is always there, in place of the upper-layer protocol, which is not where
+// extension headers cannot be read.
+func (b *builder) lookup(s *set, address *addrField, byNextHeader bool) *builder {
+	b.family(s.shape.v6)
+	r := uint32(reg32)
+	var parts []string
+	field := func(text string, e expr.Any, registers uint32) {
+		parts = append(parts, text)
+		b.add(e)
+		r += registers
+	}
+	width := uint32(1)
+	if s.shape.v6 {
+		width = 4
+	}
+	src, dst := fieldSrc, fieldDst
+	if address != nil {
+		src, dst = *address, *address
+	}
+	if s.shape.src {
+		field(src.text(s.shape.v6), src.payload(s.shape.v6, r), width)
+	}
+	if s.shape.dst {
+		field(dst.text(s.shape.v6), dst.payload(s.shape.v6, r), width)
+	}
+	if byNextHeader {
+		field("ip6 nexthdr", &expr.Payload{DestRegister: r, Base: expr.PayloadBaseNetworkHeader, Offset: 6, Len: 1}, 1)
+	} else {
+		field("meta l4proto", &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: r}, 1)
+	}
+	if s.shape.sport {
+		field("th sport", &expr.Payload{DestRegister: r, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2}, 1)
+	}
+	if s.shape.dport {
+		field("th dport", &expr.Payload{DestRegister: r, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, 1)
+	}
+	b.say("%s @%s", strings.Join(parts, " . "), s.name)
+	return b.find(s, reg32)
+}
+
+// find looks up what was loaded.
+func (b *builder) find(s *set, register uint32) *builder {
+	b.r.set = s
+	b.r.lookup = len(b.r.exprs)
+	return b.add(&expr.Lookup{SourceRegister: register})
+}
+
+// devices restricts the rule to interfaces; "" does not restrict, and a trailing
+// '+' matches any ending.
+func (b *builder) devices(in, out string) *builder {
+	return b.device("iifname", expr.MetaKeyIIFNAME, in).device("oifname", expr.MetaKeyOIFNAME, out)
+}
+
+func (b *builder) device(word string, key expr.MetaKey, name string) *builder {
+	prefix, wild := strings.CutSuffix(name, "+")
+	if prefix == "" {
 		return b
 	}
-	return b.add(&expr.Meta{Key: key, Register: reg}).cmp(eq(not), data)
+	data, shown := []byte(prefix), prefix+"*"
+	if !wild {
+		data, shown = append(data, make([]byte, max(0, unix.IFNAMSIZ-len(data)))...), name
+	}
+	return b.say("%s %q", word, shown).add(&expr.Meta{Key: key, Register: reg}).cmp(expr.CmpOpEq, data...)
 }
 
-// mark restricts the rule to packets of ours.
-func (b *builder) mark() *builder {
-	m := make([]byte, 4)
-	binary.NativeEndian.PutUint32(m, Mark)
+// ours restricts the rule to packets with our mark.
+func (b *builder) ours() *builder {
+	mark := binary.NativeEndian.AppendUint32(nil, Mark)
 	return b.say("meta mark & %#x == %#x", Mark, Mark).add(
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: m, Xor: make([]byte, 4)}).cmp(expr.CmpOpEq, m)
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: mark, Xor: make([]byte, 4)}).cmp(expr.CmpOpEq, mark...)
 }
 
-// l4Readable matches packets whose first 4 bytes of layer 4 are there and belong
-// to a header: not later fragments, not truncated ones.
-func (b *builder) l4Readable() *builder {
-	return b.say("th load 32 bits").add(
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, &expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: []byte{0}},
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: []byte{0, 0, 0, 0}})
+// portsReadable matches packets with at least the first 4 bytes of a transport
+// header: every destination port is at least 0, if it is there.
+func (b *builder) portsReadable() *builder {
+	return b.say("th dport >= 0").load(expr.PayloadBaseTransportHeader, 2, 2).cmp(expr.CmpOpGte, 0, 0)
 }
 
-// fragment4 matches parts of IPv4 packets.
-func (b *builder) fragment4() *builder {
-	return b.say("ip frag-off & 0x3fff != 0").add(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 6, Len: 2},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 2, Mask: []byte{0x3f, 0xff}, Xor: []byte{0, 0}}).
-		cmp(expr.CmpOpNeq, []byte{0, 0})
+// fragment matches parts of packets: on IPv4 with an offset or more fragments to
+// come, on IPv6 with a fragment header, also an atomic one (RFC 6946).
+func (b *builder) fragment(v6 bool) *builder {
+	b.family(v6)
+	if v6 {
+		return b.sayFamily(true).say("exthdr frag exists").
+			add(&expr.Exthdr{DestRegister: reg, Type: unix.IPPROTO_FRAGMENT, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: expr.ExthdrOpIpv6}).
+			cmp(expr.CmpOpEq, 1)
+	}
+	return b.say("ip frag-off & 0x3fff != 0").load(expr.PayloadBaseNetworkHeader, 6, 2).
+		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 2, Mask: []byte{0x3f, 0xff}, Xor: []byte{0, 0}}).
+		cmp(expr.CmpOpNeq, 0, 0)
 }
 
-// fragment6 matches IPv6 packets with a fragment header.
-func (b *builder) fragment6() *builder {
-	const present = 1 // NFT_EXTHDR_F_PRESENT
-	return b.say("exthdr frag exists").add(
-		&expr.Exthdr{DestRegister: reg, Type: unix.IPPROTO_FRAGMENT, Len: 1, Flags: present, Op: expr.ExthdrOpIpv6}).
-		cmp(expr.CmpOpEq, []byte{1})
+// extensionHeaders are the next headers that are extension headers: those that
+// package packet reads (RFC 7045 §4, without ESP, which is an upper layer to us)
+// and the two for experiments (RFC 4727 §3.3).
+var extensionHeaders = []packet.Protocol{
+	packet.ProtoHopByHop, packet.ProtoRouting, packet.ProtoFragment, packet.ProtoAH, packet.ProtoDstOpts,
+	packet.ProtoMobility, packet.ProtoHIP, packet.ProtoShim6, 253, 254,
 }
 
-// extensions are ranges of next headers that are extension headers.
-var extensions = [][2]packet.Protocol{
-	{packet.ProtoHopByHop, packet.ProtoHopByHop}, {packet.ProtoRouting, packet.ProtoFragment}, {packet.ProtoAH, packet.ProtoAH},
-	{packet.ProtoDstOpts, packet.ProtoDstOpts}, {packet.ProtoMobility, packet.ProtoMobility},
-	{packet.ProtoHIP, packet.ProtoShim6}, {253, 254},
+// extended matches IPv6 packets whose fixed header is followed by an extension
+// header.
+func (b *builder) extended() *builder {
+	list := make([]string, len(extensionHeaders))
+	for i, p := range extensionHeaders {
+		list[i] = fmt.Sprint(uint8(p))
+	}
+	return b.family(true).load(expr.PayloadBaseNetworkHeader, 6, 1).
+		say("ip6 nexthdr { %s }", strings.Join(list, ", ")).find(extensionSet, reg)
 }
 
-// icmpError restricts the rule to ICMP errors of its family, by a range of
-// types.
-func (b *builder) icmpError(v6 bool, from, to uint8) *builder {
+// icmpErrors are the ranges of ICMP types that quote a packet, by IP version (RFC
+// 792; RFC 4443 §2.1).
+var icmpErrors = [2][][2]byte{{{3, 5}, {11, 12}}, {{1, 4}}}
+
+// icmpError matches a range of ICMP types.
+func (b *builder) icmpError(v6 bool, types [2]byte) *builder {
 	name, p := "icmp", packet.ProtoICMP
 	if v6 {
 		name, p = "icmpv6", packet.ProtoICMPv6
 	}
-	return b.protocol(p, false).say("%s type %d-%d", name, from, to).add(
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Range{Op: expr.CmpOpEq, Register: reg, FromData: []byte{from}, ToData: []byte{to}})
+	return b.family(v6).say("%s type %d-%d", name, types[0], types[1]).
+		add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, byte(p)).
+		load(expr.PayloadBaseTransportHeader, 0, 1).within(types[:1], types[1:])
 }
 
-// second is the second field of a set's key.
-type second uint8
+// to ends the rule with a target.
+func (b *builder) to(text string, e expr.Any) rule { return b.say("%s", text).add(e).r }
 
-const (
-	byL4Proto    second = iota // the upper-layer protocol
-	byNextHeader               // the next header of the fixed IPv6 header, which is always there
-)
-
-// lookup restricts the rule to a set: address, protocol and, where the set has
-// ports, the port of the same side.
-func (b *builder) lookup(s *set, f addrField, by second, source bool) *builder {
-	next := uint32(reg32 + 1)
-	if s.v6 {
-		next = reg32 + 4
-	}
-	b.add(f.load(s.v6, reg32))
-	text := f.text(s.v6)
-	if by == byL4Proto {
-		text += " . meta l4proto"
-		b.add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: next})
-	} else {
-		text += " . ip6 nexthdr"
-		b.add(&expr.Payload{DestRegister: next, Base: expr.PayloadBaseNetworkHeader, Offset: 6, Len: 1})
-	}
-	if s.ports {
-		name, offset := "dport", uint32(2)
-		if source {
-			name, offset = "sport", 0
-		}
-		text += " . th " + name
-		b.add(&expr.Payload{DestRegister: next + 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2})
-	}
-	b.say("%s @%s", text, s.name)
-	if b.r.sets == nil {
-		b.r.sets = map[int]*set{}
-	}
-	b.r.sets[len(b.r.exprs)] = s
-	return b.add(&expr.Lookup{SourceRegister: reg32})
+func (b *builder) jump(ch *chain) rule {
+	return b.to("jump "+ch.name, &expr.Verdict{Kind: expr.VerdictJump, Chain: ch.name})
 }
 
-// target ends the rule.
-func (b *builder) target(text string, e expr.Any) rule {
-	b.say("%s", text).add(e)
-	return b.r
-}
+func (b *builder) accept() rule { return b.to("accept", &expr.Verdict{Kind: expr.VerdictAccept}) }
+
+func (b *builder) back() rule { return b.to("return", &expr.Verdict{Kind: expr.VerdictReturn}) }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -54,6 +56,11 @@ func (p *Plan) check() error {
 	for _, s := range slices.Concat(p.Selectors, p.Refuse) {
 		if s.Hook == ppf.HookNone || int(s.Hook) >= ppf.NumHooks {
 			return fmt.Errorf("rules: compile instance %q: %w: there is no hook %v", s.Instance, ErrPlan, s.Hook)
+		}
+		for _, name := range []string{s.Criteria.In, s.Criteria.Out} {
+			if len(name) >= unix.IFNAMSIZ {
+				return fmt.Errorf("rules: compile instance %q: %w: interface name %q is longer than %d bytes", s.Instance, ErrPlan, name, unix.IFNAMSIZ-1)
+			}
 		}
 		open = open || s.Fail == ppf.FailOpen
 	}

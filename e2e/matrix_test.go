@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/ppf"
+)
+
+// place is a hook and where client and server stand for it to be passed.
+type place struct {
+	hook           string
+	client, server func(*lab.Lab) *lab.Host
+}
+
+func clientHost(l *lab.Lab) *lab.Host { return l.Client }
+func proxyHost(l *lab.Lab) *lab.Host  { return l.Proxy }
+func serverHost(l *lab.Lab) *lab.Host { return l.Server }
+
+var places = []place{
+	{"prerouting", clientHost, serverHost},
+	{"input", clientHost, proxyHost},
+	{"forward", clientHost, serverHost},
+	{"output", proxyHost, serverHost},
+	{"postrouting", clientHost, serverHost},
+}
+
+// TestMatrix sends transfers through the chain [tcp] at each hook, on each kind of
+// host, in both families.
+func TestMatrix(t *testing.T) {
+	if len(places) != ppf.NumHooks-1 { // without HookNone
+		t.Errorf("%d hooks are tested, want %d", len(places), ppf.NumHooks-1)
+	}
+	l := up(t, lab.Options{})
+	for _, firewall := range []lab.FirewallKind{lab.Plain, lab.CTInvalidDrop, lab.Masquerade} {
+		t.Run(firewall.String(), func(t *testing.T) {
+			if err := lab.Firewall(l.Proxy, firewall); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range places {
+				t.Run(p.hook, func(t *testing.T) { p.test(t, l) })
+			}
+		})
+	}
+}
+
+// test runs the transfers of one cell and wants every packet of them rebuilt.
+func (p place) test(t *testing.T, l *lab.Lab) {
+	server, client := p.server(l), p.client(l)
+	s := web(t, server)
+	echo := must(server.StartEcho(t.Context(), "[::]:0"))(t)
+	t.Cleanup(func() { check(t, echo.Close()) })
+	d := start(t, l, fmt.Sprintf(`version: 1
+instances:
+  - name: web
+    hook: %s
+    match: {protocol: tcp, server: [%s, "%s"], port: [%d, %d]}
+    chain: [tcp]
+`, p.hook, server.IPv4, server.IPv6, port(t, s.Addr), port(t, echo.Addr)))
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			before := d.accounted(t)
+			transfers(t, client, server, f.network, port(t, s.Addr), port(t, echo.Addr))
+			after := d.accounted(t)
+			// 25 MB in super-packets of at most 64 KiB, and 200 connections.
+			if n := after.Packets.Sent - before.Packets.Sent; n < 25_000_000/65536+200*6 {
+				t.Errorf("%d packets went through the chain: too few", n)
+			}
+			undisturbed(t, d)
+		})
+	}
+}
+
+// transfers are a download, an upload and 200 short connections.
+func transfers(t *testing.T, client, server *lab.Host, network string, httpPort, echoPort uint16) {
+	t.Helper()
+	s := at(hostPort(server, network, httpPort))
+	must(client.Download(within(t, patience), s.DataURL(20_000_000, 1)))(t)
+	must(client.Upload(within(t, patience), s.UploadURL(), 5_000_000, 2))(t)
+	must(client.ShortConnections(within(t, patience), hostPort(server, network, echoPort), 200, 8, 512))(t)
+}
