@@ -86,7 +86,7 @@ func newUnblock() *cobra.Command {
 				}
 				for _, q := range queues {
 					if owner := nfqueue.Owner(q); owner != "" {
-						return fmt.Errorf("unblock: a daemon handles queue %d (netlink port %s, usually its process id): stop it instead", q, owner)
+						return fmt.Errorf("unblock: %s handles queue %d (stop it instead)", owner, q)
 					}
 				}
 			}

@@ -103,14 +103,14 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 	return q, nil
 }
 
-// bindError tells the reasons apart why the kernel refuses a queue: without
-// CAP_NET_ADMIN every configuration is EPERM, and a queue that another socket
-// has bound is EBUSY (nfnetlink_queue.c, nfqnl_recv_config, instance_create).
+// bindError tells the reasons apart why the kernel refuses a queue: EPERM means
+// that another socket has bound it, or that CAP_NET_ADMIN is missing; EBUSY is
+// the former, in a race (nfnetlink_queue.c, nfqnl_recv_config).
 func bindError(number uint16, err error) error {
+	owner := Owner(number)
 	switch {
-	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("nfqueue %d: bind: %w by netlink port %s, usually a process id (stop it, or choose other numbers with `queue:`)",
-			number, ErrQueueInUse, Owner(number))
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EPERM) && owner != "":
+		return fmt.Errorf("nfqueue %d: bind: %w by %s (stop it, or choose other numbers with `queue:`)", number, ErrQueueInUse, owner)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("nfqueue %d: bind: %w (run as root or with CAP_NET_ADMIN)", number, ErrNoPermission)
 	}

@@ -144,7 +144,7 @@ func (s *Source) Close() error {
 // procQueues lists the bound queues of a namespace (nfnetlink_queue.c,
 // seq_show): number, port id, waiting, copy mode, copy range, queue_dropped,
 // user_dropped, id sequence, 1.
-const procQueues = "/proc/net/netfilter/nfnetlink_queue"
+const procQueues = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 
 // procRow finds a queue's line.
 func procRow(table []byte, number uint16) []string {
@@ -155,20 +155,6 @@ func procRow(table []byte, number uint16) []string {
 		}
 	}
 	return nil
-}
-
-// Owner tells, in the calling thread's network namespace, the netlink port of
-// the process that has bound a queue, usually its process id; "" where nobody
-// has.
-func Owner(number uint16) string {
-	table, err := os.ReadFile(procQueues)
-	if err != nil {
-		return ""
-	}
-	if row := procRow(table, number); row != nil {
-		return row[1]
-	}
-	return ""
 }
 
 // Stats reads the counters of all queues.
