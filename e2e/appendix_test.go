@@ -143,7 +143,7 @@ func TestAppendixA3(t *testing.T) {
 }
 
 // refusedWithin is how long a connection that cannot come about is tried.
-const refusedWithin = patience / 15
+const refusedWithin = patience / 30
 
 // ipv4 gives the IPv4 header of a frame that the host received.
 func ipv4(f lab.Frame) ([]byte, bool) {

@@ -45,6 +45,11 @@ func undisturbed(t *testing.T, d *daemon) {
 	if s.Packets.Dropped+s.Packets.Unchanged+s.Unmatched.In > 0 {
 		t.Errorf("packets were not rebuilt: %+v, no instance %+v, %+v", s.Packets, s.Unmatched, d.reasons(t))
 	}
+	for _, q := range s.Sources {
+		if q.VerdictErrors > 0 {
+			t.Errorf("the kernel refused verdicts: %+v", q)
+		}
+	}
 }
 
 // TestShortConnections makes 10,000 connections, each with a request, its answer

@@ -48,9 +48,8 @@ func SumBytes(b []byte) Sum {
 	s, c = bits.Add64(s, last, c)
 	s, c = bits.Add64(s, 0, c)
 	s += c
-	s = s>>32 + s&0xffffffff
-	s = s>>16&0xffff + s>>32 + s&0xffff
-	s = s>>16 + s&0xffff
+	s = s>>32 + s&0xffffffff            // at most 1fffffffe
+	s = s>>16&0xffff + s>>32 + s&0xffff // at most 1fffe
 	s = s>>16 + s&0xffff
 	return Sum(bits.ReverseBytes16(uint16(s)))
 }

@@ -13,20 +13,45 @@ func TestOutGetters(t *testing.T) {
 		o.ICMPv4() != nil || o.ICMPv6() != nil || len(o.VLANs()) != 0 || o.Payload() != nil {
 		t.Error("the zero value is not empty")
 	}
-	o = *tcpOut4()
-	o.IPv4().TTL, o.TCP().Options.MSS = 9, 536
+	o = *dataOut4()
+	o.IPv4().TTL, o.TCP().Options.TSVal = 9, 536
 	p := parse(t, LinkRawIP, emit(t, &o))
 	var opts TCPOptions
 	p.TCP().ParseOptions(&opts)
-	if p.IPv4().TTL() != 9 || opts.MSS != 536 {
-		t.Errorf("edits through pointers are lost: TTL %d, MSS %d", p.IPv4().TTL(), opts.MSS)
+	if p.IPv4().TTL() != 9 || opts.TSVal != 536 {
+		t.Errorf("edits through pointers are lost: TTL %d, TSval %d", p.IPv4().TTL(), opts.TSVal)
 	}
 	o.Reset()
-	if o.IsSet() || o.TCP() != nil || o.IPv4() != nil {
-		t.Error("Reset leaves a header")
+	if o.IsSet() || o.Has(HasIPv4|HasTCP) || o.TCP() != nil || o.IPv4() != nil || o.Payload() != nil {
+		t.Error("Reset leaves something")
 	}
 	if _, err := tryEmit(t, &o); err != ErrIncomplete {
 		t.Errorf("after Reset: got %v, want %v", err, ErrIncomplete)
+	}
+}
+
+// TestPayloadSum gives sums that are right, forgotten and wrong: what was given
+// is used, and only as long as the payload is the same.
+func TestPayloadSum(t *testing.T) {
+	o := dataOut4()
+	verify := func() Reason { return parse(t, LinkRawIP, emit(t, o)).VerifyChecksums(true) }
+	o.SetPayloadSum(SumBytes(o.Payload()))
+	if r := verify(); r != ReasonNone {
+		t.Errorf("sum given: %v", r)
+	}
+	o.SetPayload([]byte("another payload"))
+	if r := verify(); r != ReasonNone {
+		t.Errorf("the sum of an earlier payload is used: %v", r)
+	}
+	o.SetPayloadSum(SumBytes(o.Payload()).AddUint16(1))
+	if r := verify(); r != ReasonTCPChecksum {
+		t.Errorf("a wrong sum: got %v, want %v", r, ReasonTCPChecksum)
+	}
+	o.Reset()
+	o.SetIPv4(IPv4{TTL: 1, Src: client4, Dst: server4})
+	o.SetTCP(TCP{Flags: ACK})
+	if r := verify(); r != ReasonNone {
+		t.Errorf("the sum survives Reset: %v", r)
 	}
 }
 

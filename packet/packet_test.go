@@ -95,6 +95,55 @@ func TestViewsOfMissingHeaders(t *testing.T) {
 	}
 }
 
+// TestPacketReuse parses packets one after the other, each after each: nothing
+// may be left of the one before.
+func TestPacketReuse(t *testing.T) {
+	icmpError := new(Out)
+	icmpError.SetIPv4(IPv4{TTL: 1, RouterAlert: true, Src: server4, Dst: client4})
+	icmpError.SetICMPv4(ICMPv4{Type: ICMPv4TimeExceeded, HasQuote: true, Quote: tcpQuote4()})
+	frames := map[string][]byte{
+		"frame with tags and padding": append(emit(t, ethernetOut()), 0, 0, 0),
+		"ARP with padding":            append(append(unhex(t, "ffffffffffff 020000000001 0806"), unhex(t, arpReply)...), make([]byte, 18)...),
+		"raw IP":                      emit(t, dataOut4()),
+		"ICMP error with an option":   append(emit(t, icmpError), 0),
+		"fragment":                    unhex(t, "60000000 0010 2c 40"+ip6Addrs+"11 00 0008 00000001 0102030405060708"),
+		"nothing":                     nil,
+	}
+	type view struct {
+		Reason               Reason
+		Layers               Layers
+		Proto                Protocol
+		Options              IPv4OptionSet
+		Trailing, VLANs, Ext int
+		ICMPError            bool
+		Sum                  Sum
+		Raw, L4, Payload     string
+		Text, Src, Dst       string
+		SrcPort, DstPort     uint16
+	}
+	look := func(p *Packet, name string) view {
+		link := LinkRawIP
+		if name == "frame with tags and padding" || name == "ARP with padding" {
+			link = LinkEthernet
+		}
+		r := p.Parse(link, frames[name])
+		return view{
+			Reason: r, Layers: p.Layers(), Proto: p.Proto(), Options: p.IPv4Options(), Trailing: p.Trailing(), VLANs: len(p.VLANs()), Ext: p.Ext().Len(),
+			ICMPError: p.IsICMPError(), Sum: p.PayloadSum(), Raw: string(p.Raw()), L4: string(p.L4()), Payload: string(p.Payload()), Text: p.String(),
+			Src: p.Src().String(), Dst: p.Dst().String(), SrcPort: p.SrcPort(), DstPort: p.DstPort(),
+		}
+	}
+	for before := range frames {
+		for name := range frames {
+			var used Packet
+			look(&used, before)
+			if got, want := look(&used, name), look(new(Packet), name); got != want {
+				t.Errorf("%s after %s: got %+v, want %+v", name, before, got, want)
+			}
+		}
+	}
+}
+
 func TestVerifyChecksums(t *testing.T) {
 	icmp4, icmp6 := new(Out), new(Out)
 	icmp4.SetIPv4(IPv4{TTL: 1, Src: client4, Dst: server4})

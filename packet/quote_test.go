@@ -213,6 +213,32 @@ func TestSetEndpoints(t *testing.T) {
 	}
 }
 
+// TestSetEndpointsZeroChecksum lets the checksum come out as 0, which stands for
+// none: it must become ffff, as the sender's would.
+func TestSetEndpointsZeroChecksum(t *testing.T) {
+	q := tcpQuote4()
+	q.Proto, q.SrcPort, q.DstPort, q.Checksum = ProtoUDP, 1000, 53, 1
+	q.SetEndpoints(netip.AddrPortFrom(client4, 1001), netip.AddrPortFrom(server4, 53))
+	if q.Checksum != 0xffff {
+		t.Errorf("got %04x, want ffff", q.Checksum)
+	}
+}
+
+// TestErrorsHaveNoIdentifier holds the unused bytes of errors to zero.
+func TestErrorsHaveNoIdentifier(t *testing.T) {
+	var o Out
+	o.SetIPv4(IPv4{TTL: 64, Src: server4, Dst: client4})
+	o.SetICMPv4(ICMPv4{Type: ICMPv4TimeExceeded, ID: 1, Seq: 2, MTU: 3, HasQuote: true, Quote: tcpQuote4()})
+	if got := emit(t, &o)[IPv4MinLen+4 : IPv4MinLen+8]; !bytes.Equal(got, make([]byte, 4)) {
+		t.Errorf("ICMPv4: got %x, want 0", got)
+	}
+	o.SetIPv6(IPv6{HopLimit: 64, Src: server6, Dst: client6})
+	o.SetICMPv6(ICMPv6{Type: ICMPv6TimeExceeded, ID: 1, Seq: 2, MTU: 3, HasQuote: true, Quote: udpQuote6()})
+	if got := emit(t, &o)[IPv6Len+4 : IPv6Len+8]; !bytes.Equal(got, make([]byte, 4)) {
+		t.Errorf("ICMPv6: got %x, want 0", got)
+	}
+}
+
 func TestQuoteErrors(t *testing.T) {
 	change4 := func(f func(q *Quote)) Quote { q := tcpQuote4(); f(&q); return q }
 	change6 := func(f func(q *Quote)) Quote { q := udpQuote6(); f(&q); return q }

@@ -17,9 +17,12 @@ var (
 	ReasonIPTruncated    = gate("ip.truncated", "ip.length", "791 §3.1", "the packet is shorter than an IPv4 header")
 	ReasonIPHeaderLength = gate("ip.header-length", "ip.ihl", "791 §3.1",
 		"the IPv4 header length is below 20 bytes or goes beyond the packet", "CVE-2020-11898")
-	ReasonIPTotalLength = gate("ip.total-length", "ip.total-length", "791 §3.1",
-		"the IPv4 total length is below the header's or goes beyond the packet",
-		"CVE-2020-11907", "CVE-2020-13987", "CVE-2020-35683", "CVE-2020-35684", "CVE-2021-31345", "CVE-2021-31346", "CVE-2021-31401", "CVE-2021-31890")
+	ReasonIPTotalLength = register(ReasonInfo{Name: "ip.total-length", Field: "ip.total-length", RFC: "791 §3.1",
+		Doc: "the IPv4 total length is below the header's or goes beyond the packet",
+		CVE: []string{
+			"CVE-2020-11907", "CVE-2020-13987", "CVE-2020-35683", "CVE-2020-35684", "CVE-2021-31345", "CVE-2021-31346", "CVE-2021-31401", "CVE-2021-31890",
+		},
+		Trips: tripsBigTCP, Relax: relaxBigTCP})
 	ReasonIPChecksum    = gate("ip.checksum", "ip.checksum", "791 §3.1", "the IPv4 header checksum is wrong")
 	ReasonIPOptionZero  = gate("ip.option.length-zero", "ip.option.length", "791 §3.1", "an IPv4 option has length 0", "CVE-2019-12256")
 	ReasonIPOptionShort = gate("ip.option.length-short", "ip.option.length", "791 §3.1",
@@ -46,7 +49,7 @@ var (
 		"CVE-2020-11897", "CVE-2020-11913", "CVE-2020-13987", "CVE-2020-17441", "CVE-2020-27336", "CVE-2020-27337")
 	ReasonIP6Jumbogram = register(ReasonInfo{Name: "ip6.jumbogram", Field: "ip6.payload-length", RFC: "2675 §3",
 		Doc:   "the payload length is 0 although a payload follows, as in a jumbogram",
-		Trips: "super-packets of a host with BIG TCP (gso_max_size above 65,536)", Relax: "gso_max_size and gro_max_size of the interface at 65536"})
+		Trips: tripsBigTCP, Relax: relaxBigTCP})
 	ReasonIP6ExtTruncated = gate("ip6.extension.truncated", "ip6.extension.length", "8200 §4",
 		"an extension header goes beyond the packet",
 		"CVE-2020-13984", "CVE-2020-13985", "CVE-2020-13986", "CVE-2020-17444", "CVE-2020-25112", "CVE-2021-25663")
@@ -95,6 +98,12 @@ var (
 	ReasonUDPChecksum = register(ReasonInfo{Name: "udp.checksum", Field: "udp.checksum", RFC: "768",
 		Doc:   "the UDP checksum is wrong, or 0 on IPv6",
 		Trips: "tunnels that send no checksum on IPv6 (RFC 6935)", Relax: "reasons: {udp.checksum: monitor}"})
+)
+
+// Super-packets beyond 64 KiB have a length field of 0 inside the kernel.
+const (
+	tripsBigTCP = "super-packets of a host with BIG TCP (gso_max_size or gro_max_size above 65,536)"
+	relaxBigTCP = "gso_max_size, gro_max_size and their IPv4 twins of the interface at 65536 (ip link set)"
 )
 
 // gate registers a contradiction that no legitimate traffic shows.

@@ -72,6 +72,18 @@ func (c *compiler) keep(ch *chain) {
 	}
 }
 
+// subchain names a chain that a base chain leads to.
+func subchain(ch *chain, what string, v6 bool) string {
+	name := what
+	if ch.name != what {
+		name = ch.name + "_" + what
+	}
+	if v6 {
+		return name + "_ip6"
+	}
+	return name + "_ip"
+}
+
 // take is the target: a queue, or a drop.
 func (c *compiler) take(b *builder, fail ppf.Fail) rule {
 	if c.features.Block {
@@ -105,6 +117,13 @@ func nfqueueInfo(q Queues, flags uint16) *xt.Unknown {
 func (c *compiler) place(at place) {
 	ch := c.base(at)
 	selectors, refuse := at.of(c.plan.Selectors), at.of(c.plan.Refuse)
+	all := slices.Concat(selectors, refuse)
+	// What has no ports, or hides them, comes first: what stands where the ports
+	// would be must not be read as ports.
+	if own := c.parts(ch, all, false); own != nil {
+		own.rules = append(own.rules, new(builder).fragment(false, laterOffset).accept())
+	}
+	c.extensions(ch, all)
 	for _, fail := range fails {
 		g := newGroups(c, fail)
 		for i := range selectors {
@@ -119,7 +138,6 @@ func (c *compiler) place(at place) {
 		}
 		g.write(ch, ch.name, c.take)
 	}
-	c.extensions(ch, slices.Concat(selectors, refuse))
 	c.icmpErrors(ch, selectors)
 	for _, fail := range fails {
 		g := newGroups(c, fail)
@@ -185,7 +203,7 @@ func addresses(s *Selector) *ppf.Criteria {
 // extensions selects IPv6 packets with an extension header: what follows it is
 // not looked at in the kernel.
 func (c *compiler) extensions(ch *chain, selectors []Selector) {
-	own := &chain{name: ch.name + "_extended"}
+	own := &chain{name: subchain(ch, "extended", true)}
 	for _, fail := range fails {
 		g := c.coarse(selectors, fail, func(s *Selector) *ppf.Criteria {
 			cr := addresses(s)
@@ -207,7 +225,7 @@ func (c *compiler) extensions(ch *chain, selectors []Selector) {
 func (c *compiler) icmpErrors(ch *chain, selectors []Selector) {
 	for family, ranges := range icmpErrors {
 		v6 := family == 1
-		own := &chain{name: ch.name + "_errors_" + [2]string{"ip", "ip6"}[family]}
+		own := &chain{name: subchain(ch, "errors", v6)}
 		for _, fail := range fails {
 			g := c.coarse(selectors, fail, server)
 			g.only(v6)
@@ -273,33 +291,39 @@ func (c *compiler) unreadable(ch *chain, selectors []Selector) {
 }
 
 // fragments compiles the chain that takes parts of packets before the kernel
-// puts them together, whatever hook their instance uses: by protocol on IPv4,
-// where every part names it, and all on IPv6.
+// puts them together, whatever hook their instance uses.
 func (c *compiler) fragments() {
 	ch := c.base(placeFragments)
 	all := slices.Concat(c.plan.Selectors, c.plan.Refuse)
 	for i := range all {
 		all[i].Criteria = all[i].visible()
 	}
-	for family, suffix := range [2]string{"_ip", "_ip6"} {
-		v6 := family == 1
-		own := &chain{name: ch.name + suffix}
-		for _, fail := range fails {
-			g := c.coarse(all, fail, func(s *Selector) *ppf.Criteria {
-				cr := addresses(s)
-				if v6 {
-					cr.Protocol = ppf.ProtocolAny
-				}
-				return cr
-			})
-			g.only(v6)
-			g.byNextHeader = v6
-			g.write(own, own.name, c.take)
-		}
-		if len(own.rules) > 0 {
-			c.rules.chains = append(c.rules.chains, own)
-			ch.rules = append(ch.rules, new(builder).fragment(v6).jump(own))
-		}
+	for _, v6 := range []bool{false, true} {
+		c.parts(ch, all, v6)
 	}
 	c.keep(ch)
+}
+
+// parts selects parts of packets: by protocol on IPv4, where every part names it,
+// and all on IPv6. It returns the chain they are led to, nil where there is none.
+func (c *compiler) parts(ch *chain, selectors []Selector, v6 bool) *chain {
+	own := &chain{name: subchain(ch, "fragments", v6)}
+	for _, fail := range fails {
+		g := c.coarse(selectors, fail, func(s *Selector) *ppf.Criteria {
+			cr := addresses(s)
+			if v6 {
+				cr.Protocol = ppf.ProtocolAny
+			}
+			return cr
+		})
+		g.only(v6)
+		g.byNextHeader = v6
+		g.write(own, own.name, c.take)
+	}
+	if len(own.rules) == 0 {
+		return nil
+	}
+	c.rules.chains = append(c.rules.chains, own)
+	ch.rules = append(ch.rules, new(builder).fragment(v6, wholeOffset).jump(own))
+	return own
 }

@@ -14,8 +14,10 @@ import (
 )
 
 // builder collects the matches of one rule. A match whose bytes are not in the
-// packet makes the rule not match; so does one of the transport header of a later
-// fragment (net/netfilter/nft_payload.c, nft_payload_eval).
+// packet makes the rule not match. A match of up to 4 bytes of the transport
+// header reads the payload of a later fragment instead (Linux 6.18,
+// net/netfilter/nf_tables_core.c, nft_payload_fast_eval; only longer ones look at
+// the offset), so such fragments must not get that far.
 type builder struct{ r rule }
 
 const (
@@ -239,17 +241,24 @@ func (b *builder) portsReadable() *builder {
 	return b.say("th dport >= 0").load(expr.PayloadBaseTransportHeader, 2, 2).cmp(expr.CmpOpGte, 0, 0)
 }
 
-// fragment matches parts of packets: on IPv4 with an offset or more fragments to
-// come, on IPv6 with a fragment header, also an atomic one (RFC 6946).
-func (b *builder) fragment(v6 bool) *builder {
+// Which fragments of IPv4 packets to match: those with an offset or more fragments
+// to come, or those with an offset, which have no transport header.
+const (
+	wholeOffset = 0x3fff
+	laterOffset = 0x1fff
+)
+
+// fragment matches parts of packets; on IPv6 those with a fragment header, also an
+// atomic one (RFC 6946), whatever the mask.
+func (b *builder) fragment(v6 bool, mask uint16) *builder {
 	b.family(v6)
 	if v6 {
 		return b.sayFamily(true).say("exthdr frag exists").
 			add(&expr.Exthdr{DestRegister: reg, Type: unix.IPPROTO_FRAGMENT, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: expr.ExthdrOpIpv6}).
 			cmp(expr.CmpOpEq, 1)
 	}
-	return b.say("ip frag-off & 0x3fff != 0").load(expr.PayloadBaseNetworkHeader, 6, 2).
-		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 2, Mask: []byte{0x3f, 0xff}, Xor: []byte{0, 0}}).
+	return b.say("ip frag-off & %#x != 0", mask).load(expr.PayloadBaseNetworkHeader, 6, 2).
+		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 2, Mask: binary.BigEndian.AppendUint16(nil, mask), Xor: []byte{0, 0}}).
 		cmp(expr.CmpOpNeq, 0, 0)
 }
 

@@ -1,0 +1,313 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+
+	"github.com/promethos/promethos/lab"
+)
+
+// closed wants nothing that goes to the server's port to arrive: neither a
+// connection, nor malformed packets, nor fragments, nor ICMP errors.
+func closed(t *testing.T, l *lab.Lab, p uint16) {
+	t.Helper()
+	env := must(l.AttackEnv(p))(t)
+	capture := must(l.Server.Capture(lab.CaptureOptions{}))(t)
+	for _, f := range families {
+		if c, err := l.Client.Dial(within(t, refusedWithin), f.network, hostPort(l.Server, f.network, p)); err == nil {
+			c.Close()
+			t.Errorf("%s: the server accepts connections", f.name)
+		}
+	}
+	sender := must(l.Client.RawSender(lab.EndInterface))(t)
+	defer sender.Close()
+	attacks := attacksOn("tcp")
+	for _, a := range attacks {
+		if err := sender.SendAll(a.Frames(env)); err != nil {
+			t.Fatalf("%s: %v", a.Name, err)
+		}
+	}
+	for _, e := range unreachables(t, l, p) {
+		if err := sender.Send(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, l)
+	if s := must(capture.Stop())(t); s.Dropped > 0 {
+		t.Fatalf("the capture lost %d frames", s.Dropped)
+	}
+	for _, a := range attacks {
+		if o := a.Outcome(env, capture.Frames()); o != lab.Stopped {
+			t.Errorf("%s: %v, want stopped", a.Name, o)
+		}
+	}
+	for _, frame := range capture.Frames() {
+		if ip, tcp, ok := segment(frame.Data); ok && !frame.Outgoing {
+			t.Fatalf("a segment arrived: IP %x TCP %x", ip[:20], tcp[:20])
+		}
+		if !frame.Outgoing && isUnreachable(frame.Data) {
+			t.Fatalf("an ICMP error arrived: %x", frame.Data)
+		}
+	}
+}
+
+// reachable wants a connection to come about.
+func reachable(t *testing.T, l *lab.Lab, p uint16) {
+	t.Helper()
+	for _, f := range families {
+		must(l.Client.Download(within(t, patience), at(hostPort(l.Server, f.network, p)).DataURL(100_000, 1)))(t)
+	}
+}
+
+// tables lists the nftables tables of the proxy host.
+func tables(t *testing.T, l *lab.Lab) (names []string) {
+	t.Helper()
+	err := l.Proxy.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		list, err := c.ListTables()
+		for _, table := range list {
+			names = append(names, table.Name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+var transitHooks = []string{"prerouting", "forward", "postrouting"}
+
+// TestKilled wants the server unreachable after the daemon was killed, and
+// reachable again after a restart.
+func TestKilled(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	p := port(t, web(t, l.Server).Addr)
+	for _, hook := range transitHooks {
+		t.Run(hook, func(t *testing.T) {
+			d := withServer(t, l, hook, p, notAdopting)
+			reachable(t, l, p)
+			d.kill(t)
+			closed(t, l, p)
+			d = withServer(t, l, hook, p, notAdopting)
+			d.event(t, "were replaced in one transaction")
+			reachable(t, l, p)
+			d.stop(t)
+			if names := tables(t, l); len(names) > 0 {
+				t.Errorf("tables left: %v", names)
+			}
+		})
+	}
+}
+
+// TestUnblockAfterKill removes by command what a killed daemon left.
+func TestUnblockAfterKill(t *testing.T) {
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	withServer(t, l, "forward", p, "").kill(t)
+	if r := run(t, l.Proxy, "unblock"); r.status != 0 || !strings.Contains(r.out, "killed daemon") {
+		t.Errorf("%v", r)
+	}
+	if names := tables(t, l); len(names) > 0 {
+		t.Errorf("tables left: %v", names)
+	}
+	reachable(t, l, p)
+}
+
+// storm sends malformed packets without pause until the returned function is
+// called, which says what of them arrived.
+func storm(t *testing.T, l *lab.Lab, p uint16) (arrived func() []string) {
+	t.Helper()
+	env := must(l.AttackEnv(p))(t)
+	// Those to nothing are legitimate while connections are adopted.
+	var attacks []lab.Attack
+	var frames [][]byte
+	for _, a := range attacksOn("tcp") {
+		if a.Reason != "tcp.midstream" {
+			attacks = append(attacks, a)
+			frames = append(frames, a.Frames(env)...)
+		}
+	}
+	capture := must(l.Server.Capture(lab.CaptureOptions{Filter: func(frame []byte) bool {
+		for _, a := range attacks {
+			if a.Seen(env, frame) == lab.Arrived {
+				return true
+			}
+		}
+		return false
+	}}))(t)
+	sender := must(l.Client.RawSender(lab.EndInterface))(t)
+	end, ended := make(chan struct{}), make(chan error, 1)
+	var rounds int
+	go func() {
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-end:
+				ended <- nil
+				return
+			case <-pace.C:
+				rounds++
+				if err := sender.SendAll(frames); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() (names []string) {
+		t.Helper()
+		close(end)
+		check(t, <-ended)
+		check(t, sender.Close())
+		settle(t, l)
+		s := must(capture.Stop())(t)
+		t.Logf("%d rounds of %d frames", rounds, len(frames))
+		if rounds == 0 || s.Dropped > 0 {
+			t.Errorf("%d rounds were sent, capture %+v", rounds, s)
+		}
+		for _, a := range attacks {
+			if a.Outcome(env, capture.Frames()) == lab.Arrived {
+				names = append(names, a.Name)
+			}
+		}
+		return names
+	}
+}
+
+// TestRestart kills the daemon under a transfer and a storm of malformed packets:
+// the next one adopts the transfer, and nothing of the storm arrives meanwhile.
+func TestRestart(t *testing.T) {
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	for _, f := range families {
+		for _, how := range []string{"killed", "blocked"} {
+			t.Run(f.name+"/"+how, func(t *testing.T) {
+				configuration := "on_exit: block\n" + protect("forward", p, "", l.Server)
+				d := start(t, l, configuration)
+				arrived := storm(t, l, p)
+				transfer := download(t, l.Client, at(hostPort(l.Server, f.network, p)).DataURL(1_000_000_000, 3))
+				d.flowing(t)
+				if how == "killed" {
+					d.kill(t)
+				} else {
+					d.stop(t)
+				}
+				next := start(t, l, configuration)
+				if !transfer.running() {
+					t.Fatal("the transfer ended before the restart: nothing is shown")
+				}
+				next.flowing(t)
+				if names := arrived(); len(names) > 0 {
+					t.Errorf("arrived during the restart: %v", names)
+				}
+				transfer.finish(t)
+				next.accounted(t)
+				next.stop(t)
+				unblock(t, l)
+			})
+		}
+	}
+}
+
+// flowing waits until a transfer is in full swing: more than the handshake and the
+// first window have gone to the client.
+func (d *daemon) flowing(t *testing.T) {
+	t.Helper()
+	eventually(t, "the transfer flows", func() (bool, string) {
+		list := d.instances(t)
+		if len(list) == 0 {
+			return false, "no instance"
+		}
+		return list[0].Flows[1].Sent > 100, fmt.Sprintf("%+v", list[0].Flows)
+	})
+}
+
+// unblock runs `promethos unblock`, which must find something to remove.
+func unblock(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	if r := run(t, l.Proxy, "unblock"); r.status != 0 || !strings.HasPrefix(r.out, "removed") {
+		t.Errorf("%v", r)
+	}
+	if names := tables(t, l); len(names) > 0 {
+		t.Errorf("tables left: %v", names)
+	}
+}
+
+// TestOnExitBlock wants the selection to turn into drops, which `unblock` removes.
+func TestOnExitBlock(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	p := port(t, web(t, l.Server).Addr)
+	for _, hook := range transitHooks {
+		t.Run(hook, func(t *testing.T) {
+			d := start(t, l, "on_exit: block\n"+protect(hook, p, notAdopting, l.Server))
+			reachable(t, l, p)
+			if r := run(t, l.Proxy, "unblock"); r.status != 1 || !strings.Contains(r.errors, "queue") {
+				t.Errorf("unblock beside a running daemon: %v, want status 1 naming the queue", r)
+			}
+			reachable(t, l, p)
+			d.stop(t)
+			closed(t, l, p)
+			unblock(t, l)
+			reachable(t, l, p)
+			if r := run(t, l.Proxy, "unblock"); r.status != 0 || !strings.HasPrefix(r.out, "nothing to remove") {
+				t.Errorf("a second unblock: %v", r)
+			}
+		})
+	}
+}
+
+// TestTerminated wants SIGTERM to leave nothing behind, with traffic going on.
+func TestTerminated(t *testing.T) {
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	d := withServer(t, l, "forward", p, "")
+	if len(tables(t, l)) == 0 {
+		t.Error("a running daemon has no table")
+	}
+	transfer := download(t, l.Client, at(hostPort(l.Server, "tcp4", p)).DataURL(500_000_000, 3))
+	d.flowing(t)
+	d.stop(t)
+	if names := tables(t, l); len(names) > 0 {
+		t.Errorf("tables left: %v", names)
+	}
+	transfer.finish(t)
+}
+
+// TestSecondDaemon wants a daemon that is not alone to say what it collides with.
+func TestSecondDaemon(t *testing.T) {
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	d := withServer(t, l, "forward", p, "")
+	if r := run(t, l.Proxy, "run", "-c", d.file(), "--control", d.Control); r.status != 1 || !strings.Contains(r.errors, d.Control) {
+		t.Errorf("the same socket: %v\nwant status 1 naming it", r)
+	}
+	if r := run(t, l.Proxy, "run", "-c", d.file(), "--control", t.TempDir()+"/other.sock"); r.status != 1 || !strings.Contains(r.errors, "queue") {
+		t.Errorf("the same queue: %v\nwant status 1 naming it", r)
+	}
+	reachable(t, l, p)
+	undisturbed(t, d)
+}
+
+// TestWithoutCapability wants a daemon that may not change rules to say so.
+func TestWithoutCapability(t *testing.T) {
+	need(t, "setpriv")
+	l := up(t, lab.Options{})
+	file := t.TempDir() + "/promethos.yaml"
+	write(t, file, protect("forward", 80, "", l.Server))
+	r := execute(t, l.Proxy, "setpriv", "--bounding-set=-net_admin", program, "run", "-c", file, "--control", t.TempDir()+"/control.sock")
+	if r.status != 1 || !strings.Contains(r.errors, "CAP_NET_ADMIN") {
+		t.Errorf("%v\nwant status 1 naming CAP_NET_ADMIN", r)
+	}
+	if names := tables(t, l); len(names) > 0 {
+		t.Errorf("tables left: %v", names)
+	}
+}
