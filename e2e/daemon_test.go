@@ -103,15 +103,28 @@ func run(t *testing.T, h *lab.Host, args ...string) result {
 	return execute(t, h, program, args...)
 }
 
-// execute runs a program on a host; the error is only that it cannot be run.
+// execute runs a program on a host.
 func execute(t *testing.T, h *lab.Host, name string, args ...string) result {
 	t.Helper()
 	c := h.Command(within(t, patience), name, args...)
+	return finish(t, c.Cmd, c.Run, args)
+}
+
+// executeHere runs a program where the test runs.
+func executeHere(t *testing.T, name string, args ...string) result {
+	t.Helper()
+	c := exec.CommandContext(within(t, patience), name, args...)
+	return finish(t, c, c.Run, args)
+}
+
+// finish runs a command; an exit status is no error, not to run is one.
+func finish(t *testing.T, c *exec.Cmd, run func() error, args []string) result {
+	t.Helper()
 	var out, complaints bytes.Buffer
 	c.Stdout, c.Stderr = &out, &complaints
-	err := c.Run()
+	err := run()
 	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
-		t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
+		t.Fatalf("%v: %v", c, err)
 	}
 	return result{args, out.String(), complaints.String(), c.ProcessState.ExitCode()}
 }

@@ -26,6 +26,8 @@ var places = []place{
 	{"postrouting", clientHost, serverHost},
 }
 
+var firewalls = []lab.FirewallKind{lab.Plain, lab.CTInvalidDrop, lab.Masquerade}
+
 // TestMatrix sends transfers through the chain [tcp] at each hook, on each kind of
 // host, in both families.
 func TestMatrix(t *testing.T) {
@@ -33,7 +35,7 @@ func TestMatrix(t *testing.T) {
 		t.Errorf("%d hooks are tested, want %d", len(places), ppf.NumHooks-1)
 	}
 	l := up(t, lab.Options{})
-	for _, firewall := range []lab.FirewallKind{lab.Plain, lab.CTInvalidDrop, lab.Masquerade} {
+	for _, firewall := range firewalls {
 		t.Run(firewall.String(), func(t *testing.T) {
 			if err := lab.Firewall(l.Proxy, firewall); err != nil {
 				t.Fatal(err)

@@ -132,8 +132,10 @@ func TestReloadKeepsRuntime(t *testing.T) {
 		}
 		return found
 	}
-	d.configure(t, protect("postrouting", p, "", l.Server))
-	d.do(t, "reload")
+	d.configure(t, protect("forward", p, "    mode: strict\n", l.Server))
+	if out := d.do(t, "reload"); !strings.Contains(out, "web") {
+		t.Errorf("reload printed %q, want what became of web", out)
+	}
 	if list := runtime(); len(list) != 1 || list[0].Name != cs+"/"+sc {
 		t.Errorf("runtime instances after a reload: %+v, want %s/%s", list, cs, sc)
 	}

@@ -49,27 +49,28 @@ type Rule struct {
 func (r *Rule) Dir() Dir { return r.dir }
 
 // flowHooks tells at which hooks the two flows of an instance configured at
-// hook h are taken. Answers of a server on this host never pass PREROUTING, and
-// packets for a client on this host never pass POSTROUTING; a packet never
-// passes both hooks of a pair.
+// hook h are taken. What this host sends never passes PREROUTING, and what is
+// for this host never passes POSTROUTING; a connection whose client or server
+// this host is would be seen in one direction only, and its packets refused. A
+// packet passes both hooks of a pair only on the loopback interface.
 func flowHooks(h Hook) [2][]Hook {
 	switch h {
 	case Prerouting:
-		return [2][]Hook{{Prerouting}, {Prerouting, Output}}
+		return [2][]Hook{{Prerouting, Output}, {Prerouting, Output}}
 	case Input:
 		return [2][]Hook{{Input}, {Output}}
 	case Output:
 		return [2][]Hook{{Output}, {Input}}
 	case Postrouting:
-		return [2][]Hook{{Postrouting}, {Postrouting, Input}}
+		return [2][]Hook{{Postrouting, Input}, {Postrouting, Input}}
 	}
 	return [2][]Hook{{Forward}, {Forward}}
 }
 
 // exchangeHooks is flowHooks for an instance with a function that exchanges
 // addresses: the outgoing interface is known from FORWARD on, and replies must
-// be restored before routing.
-func exchangeHooks() [2][]Hook { return [2][]Hook{{Forward}, {Prerouting}} }
+// be restored before routing, those for this host's own connections too.
+func exchangeHooks() [2][]Hook { return [2][]Hook{{Forward, Output}, {Prerouting}} }
 
 // snapshot is what workers read: the rules of every hook, in order. It is
 // replaced as a whole.

@@ -182,12 +182,17 @@ func (d *decoder) list(dst reflect.Value, v Value, path string) {
 	dst.Set(out)
 }
 
-func (d *decoder) mapping(dst reflect.Value, v Value, path string) {
-	if v.Kind == ValueNull {
-		return
-	}
-	if v.Kind != ValueMap {
+// isMap reports whether v is a map; nothing is an empty one that changes
+// nothing, and anything else a problem.
+func (d *decoder) isMap(v Value, path string) bool {
+	if v.Kind != ValueMap && v.Kind != ValueNull {
 		d.add(v.Pos, path, "write `name: value` lines", "it is %s where a map belongs", valueKindNames[v.Kind])
+	}
+	return v.Kind == ValueMap
+}
+
+func (d *decoder) mapping(dst reflect.Value, v Value, path string) {
+	if !d.isMap(v, path) {
 		return
 	}
 	out := reflect.MakeMap(dst.Type())
@@ -200,11 +205,7 @@ func (d *decoder) mapping(dst reflect.Value, v Value, path string) {
 }
 
 func (d *decoder) fields(dst reflect.Value, v Value, path string) {
-	if v.Kind == ValueNull {
-		return
-	}
-	if v.Kind != ValueMap {
-		d.add(v.Pos, path, "write `name: value` lines", "it is %s where a map belongs", valueKindNames[v.Kind])
+	if !d.isMap(v, path) {
 		return
 	}
 	before := len(d.problems)

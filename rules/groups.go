@@ -80,9 +80,11 @@ func (g *groups) inline(b *builder, s *set) {
 		b.inline(s.shape, x)
 		return
 	}
-	if b.family(s.shape.v6); !b.addr(*g.address, x.dst) {
-		b.sayFamily(s.shape.v6)
+	b.family(s.shape.v6)
+	if x.dst.Bits() == 0 || g.quoted {
+		b.sayFamily(s.shape.v6) // addresses that nft has no name for do not say it
 	}
+	b.addr(*g.address, x.dst)
 }
 
 // restOf lists all addresses of an IP version, or of both.

@@ -107,11 +107,10 @@ func (f addrField) text(v6 bool) string {
 	}
 }
 
-// addr restricts the rule to a network, and reports whether there was anything to
-// restrict.
-func (b *builder) addr(f addrField, p netip.Prefix) bool {
+// addr restricts the rule to a network.
+func (b *builder) addr(f addrField, p netip.Prefix) {
 	if p.Bits() == 0 {
-		return false
+		return
 	}
 	v6 := p.Addr().Is6()
 	b.add(f.payload(v6, reg))
@@ -131,7 +130,6 @@ func (b *builder) addr(f addrField, p netip.Prefix) bool {
 	default:
 		b.say("%#x", p.Addr().AsSlice())
 	}
-	return true
 }
 
 // port restricts the rule to a range of ports.
@@ -143,11 +141,11 @@ func (b *builder) port(name string, offset uint32, r ppf.PortRange) *builder {
 // inline restricts the rule to one box.
 func (b *builder) inline(s shape, x *box) *builder {
 	b.family(s.v6)
-	known := b.addr(fieldSrc, x.src)
-	known = b.addr(fieldDst, x.dst) || known
-	if !known {
+	if x.src.Bits()+x.dst.Bits() == 0 {
 		b.sayFamily(s.v6)
 	}
+	b.addr(fieldSrc, x.src)
+	b.addr(fieldDst, x.dst)
 	if x.protoLo == x.protoHi {
 		b.say("meta l4proto %d", x.protoLo).add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, x.protoLo)
 	}
@@ -197,6 +195,9 @@ func (b *builder) lookup(s *set, address *addrField, byNextHeader bool) *builder
 	}
 	if s.shape.dport {
 		field("th dport", &expr.Payload{DestRegister: r, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, 1)
+	}
+	if s.quoted {
+		b.sayFamily(s.shape.v6)
 	}
 	b.say("%s @%s", strings.Join(parts, " . "), s.name)
 	return b.find(s, reg32)

@@ -201,7 +201,7 @@ func apply(t *testing.T, k *Kernel, p Plan, f Features) {
 		t.Fatal(err)
 	}
 	if err := k.Apply(rs); err != nil {
-		t.Fatalf("%v\n%v", err, rs)
+		t.Fatal(err)
 	}
 }
 

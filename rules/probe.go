@@ -88,7 +88,8 @@ func (k *Kernel) Probe() (Features, error) {
 func (k *Kernel) tryIntervalSet(t *nftables.Table) error {
 	s := set{name: "probe", shape: shape{dst: true, dport: true}}
 	s.boxes = []box{{src: every4, dst: every4, protoHi: 255, dport: anyPort}}
-	return k.addSet(t, &s, map[*set]*nftables.Set{})
+	_, err := k.addSet(t, &s, s.name)
+	return err
 }
 
 func (k *Kernel) tryQueue(t *nftables.Table, q QueueTarget) error {

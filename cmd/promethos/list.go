@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -268,7 +269,7 @@ func newEvents(g *global) *cobra.Command {
 			defer stop()
 			return control.NewClient(g.control).Events(ctx, follow, func(e ppf.Event) error {
 				if g.json {
-					return printJSON(os.Stdout, e)
+					return json.NewEncoder(os.Stdout).Encode(e) // one line each: they may never end
 				}
 				where := ""
 				if e.Instance != "" {

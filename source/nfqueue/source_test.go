@@ -1,0 +1,358 @@
+package nfqueue_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/rules"
+	"github.com/promethos/promethos/source/nfqueue"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.RunTests(m)) }
+
+const firstQueue = 30000
+
+// decider is a handler made of a function for each frame.
+type decider struct {
+	decide func(f *ppf.Frame)
+	ticks  atomic.Int64
+	frames atomic.Int64
+}
+
+func (d *decider) Handle(batch []ppf.Frame) {
+	for i := range batch {
+		d.frames.Add(1)
+		d.decide(&batch[i])
+	}
+}
+
+func (d *decider) Tick(int64) { d.ticks.Add(1) }
+
+// site is a lab whose proxy host hands UDP and ICMP of the server to a queue.
+type site struct {
+	*lab.Lab
+	udp *lab.UDPServer
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	lab.Require(t)
+	l, err := lab.Up(t.Context(), lab.Options{Anonymous: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Down(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &site{Lab: l}
+	if s.udp, err = l.Server.StartUDPEcho(t.Context(), net.JoinHostPort(l.Server.IPv4.String(), "0")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.udp.Close() })
+	if err := l.Proxy.Do(func() error {
+		k, err := rules.OpenKernel()
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		features, err := k.Probe()
+		if err != nil {
+			return err
+		}
+		match := ppf.Match{Server: []netip.Prefix{netip.PrefixFrom(l.Server.IPv4, 32)}}
+		p := rules.Plan{Closed: rules.Queues{First: firstQueue, Count: 1}, Open: rules.Queues{First: firstQueue + 1, Count: 1}}
+		for d := range ppf.Dir(2) {
+			p.Selectors = append(p.Selectors, rules.Selector{Dir: d, Hook: ppf.Forward, Criteria: match.Flow(d)})
+		}
+		rs, err := rules.Compile(p, features)
+		if err != nil {
+			return err
+		}
+		return k.Apply(rs)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func now() int64 { return time.Now().UnixNano() }
+
+// open opens queues in the proxy host.
+func (s *site) open(queues ...uint16) (src *nfqueue.Source, err error) {
+	err = s.Proxy.Do(func() error {
+		src, err = nfqueue.Open(nfqueue.Config{Queues: queues, Mark: rules.Mark, Now: now})
+		return err
+	})
+	return src, err
+}
+
+// run opens the queue and decides its packets until the test ends.
+func (s *site) run(t *testing.T, decide func(*ppf.Frame)) (*nfqueue.Source, *decider) {
+	t.Helper()
+	src, err := s.open(firstQueue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &decider{decide: decide}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- src.Run(ctx, []ppf.Handler{d}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return src, d
+}
+
+func (s *site) echo(t *testing.T, size int) int {
+	t.Helper()
+	r, err := s.Client.UDPEcho(t.Context(), s.udp.Addr, lab.EchoOptions{Count: 3, Size: size, Timeout: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Received
+}
+
+func accept(f *ppf.Frame) { f.Action = ppf.Accept }
+
+func TestAccept(t *testing.T) {
+	s := newSite(t)
+	var seen atomic.Pointer[ppf.Frame]
+	src, d := s.run(t, func(f *ppf.Frame) {
+		accept(f)
+		c := ppf.Frame{Hook: f.Hook, In: f.In, Out: f.Out, WireLen: f.WireLen, HasMAC: f.HasMAC, Time: f.Time}
+		seen.Store(&c)
+	})
+	if n := s.echo(t, 100); n != 3 {
+		t.Errorf("%d of 3 answers", n)
+	}
+	f := seen.Load()
+	if f == nil || f.Hook != ppf.Forward || f.In == 0 || f.Out == 0 || f.In == f.Out || f.WireLen != 128 || !f.HasMAC || f.Time == 0 {
+		t.Errorf("frame %+v", f)
+	}
+	st, err := src.Stats()
+	if err != nil || len(st) != 1 || st[0].Received != 6 || st[0].Sent != 6 || st[0].VerdictErrors != 0 || uint64(d.frames.Load()) != st[0].Received {
+		t.Errorf("stats %+v, %v", st, err)
+	}
+	if n, err := s.Client.Ping(t.Context(), s.Server.IPv4, lab.EchoOptions{Size: 60000}); err != nil || n.Received != 1 {
+		t.Errorf("ping of 60,000 bytes in fragments: %+v, %v", n, err)
+	}
+}
+
+func TestDrop(t *testing.T) {
+	s := newSite(t)
+	_, d := s.run(t, func(f *ppf.Frame) { f.Action = ppf.Drop })
+	if n := s.echo(t, 100); n != 0 || d.frames.Load() != 3 {
+		t.Errorf("%d answers, %d packets; want 0 and 3", n, d.frames.Load())
+	}
+}
+
+// TestRebuild sends packets of another size than the received ones: the echo
+// server answers what it got, and the client compares.
+func TestRebuild(t *testing.T) {
+	s := newSite(t)
+	var cut atomic.Int64
+	var in packet.Packet
+	s.run(t, func(f *ppf.Frame) {
+		accept(f)
+		if in.Parse(f.Link, f.Data) != packet.ReasonNone || !in.Has(packet.HasUDP) {
+			return
+		}
+		ip, udp := in.IPv4(), in.UDP()
+		var out packet.Out
+		out.SetIPv4(packet.IPv4{TTL: 9, DF: true, Src: ip.Src(), Dst: ip.Dst()})
+		out.SetUDP(packet.UDP{SrcPort: udp.SrcPort(), DstPort: udp.DstPort()})
+		body := in.Payload()
+		if netip.AddrPortFrom(ip.Dst(), udp.DstPort()).String() == s.udp.Addr {
+			body = body[:len(body)-int(cut.Load())]
+		}
+		out.SetPayload(body)
+		head, err := out.Encode(f.Buf[:])
+		if err != nil {
+			f.Action = ppf.Drop
+			return
+		}
+		f.Head, f.Body = head, body
+	})
+	if n := s.echo(t, 1001); n != 3 {
+		t.Errorf("rebuilt: %d of 3 answers", n)
+	}
+	cut.Store(7)
+	if _, err := s.Client.UDPEcho(t.Context(), s.udp.Addr, lab.EchoOptions{Size: 1001}); !errors.Is(err, lab.ErrCorrupt) {
+		t.Errorf("cut by 7 bytes: got %v, want %v", err, lab.ErrCorrupt)
+	}
+}
+
+// TestRepeat wants a repeated packet to pass the hook once more, past our rules.
+func TestRepeat(t *testing.T) {
+	s := newSite(t)
+	_, d := s.run(t, func(f *ppf.Frame) { f.Action = ppf.Repeat })
+	if n := s.echo(t, 100); n != 3 || d.frames.Load() != 6 {
+		t.Errorf("%d answers, %d packets; want 3 and 6", n, d.frames.Load())
+	}
+}
+
+// TestQueue hands packets to another queue, where somebody else decides.
+func TestQueue(t *testing.T) {
+	s := newSite(t)
+	second, err := s.open(firstQueue + 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &decider{decide: accept}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- second.Run(ctx, []ppf.Handler{other}) }()
+	defer func() {
+		cancel()
+		if err := errors.Join(<-done, second.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	s.run(t, func(f *ppf.Frame) { f.Action, f.Queue = ppf.Queue, firstQueue+7 })
+	if n := s.echo(t, 100); n != 3 || other.frames.Load() != 6 {
+		t.Errorf("%d answers, %d packets at the second queue; want 3 and 6", n, other.frames.Load())
+	}
+}
+
+// TestEmit sends a packet of ours: it arrives and comes back to no hook of ours.
+func TestEmit(t *testing.T) {
+	s := newSite(t)
+	src, d := s.run(t, accept)
+	capture, err := s.Server.Capture(lab.CaptureOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer capture.Stop()
+	var out packet.Out
+	out.SetIPv4(packet.IPv4{TTL: 64, DF: true, Src: s.Client.IPv4, Dst: s.Server.IPv4})
+	out.SetUDP(packet.UDP{SrcPort: 7, DstPort: 7777})
+	head, err := out.Encode(make([]byte, packet.MaxHeaders))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Emit(head); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var in packet.Packet
+	if _, err := capture.Wait(ctx, func(f lab.Frame) bool {
+		return in.Parse(packet.LinkEthernet, f.Data) == packet.ReasonNone && in.DstPort() == 7777 && in.IPv4().ID() == 0
+	}); err != nil {
+		t.Errorf("the emitted packet with identification 0: %v", err)
+	}
+	if d.frames.Load() != 0 {
+		t.Errorf("%d packets came to the queue", d.frames.Load())
+	}
+	if err := src.Emit([]byte{1}); err == nil {
+		t.Error("one byte was emitted")
+	}
+}
+
+func TestInUse(t *testing.T) {
+	s := newSite(t)
+	first, err := s.open(firstQueue, firstQueue+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.open(firstQueue+5, firstQueue+1); !errors.Is(err, nfqueue.ErrQueueInUse) {
+		t.Errorf("got %v, want %v", err, nfqueue.ErrQueueInUse)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What a failed Open had bound is free again, and so is what was closed.
+	again, err := s.open(firstQueue+5, firstQueue+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClosed: without a daemon what is selected is dropped.
+func TestClosed(t *testing.T) {
+	s := newSite(t)
+	if n := s.echo(t, 100); n != 0 {
+		t.Errorf("%d answers with nobody on the queue", n)
+	}
+	src, err := s.open(firstQueue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.echo(t, 100); n != 0 {
+		t.Errorf("%d answers after Close", n)
+	}
+}
+
+// TestTick wants ticks without traffic, and Run to end when it is told.
+func TestTick(t *testing.T) {
+	s := newSite(t)
+	src, err := s.open(firstQueue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &decider{decide: accept}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- src.Run(ctx, []ppf.Handler{d}) }()
+	deadline := time.After(5 * time.Second)
+	for d.ticks.Load() < 3 {
+		select {
+		case <-deadline:
+			t.Fatal("no ticks")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	cancel()
+	if err := errors.Join(<-done, src.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := src.Run(t.Context(), []ppf.Handler{d}); err == nil {
+		t.Error("a closed source runs")
+	}
+}
+
+// TestSuperPackets moves bulk TCP through, which arrives as super-packets.
+func TestSuperPackets(t *testing.T) {
+	s := newSite(t)
+	bulk, err := s.Server.StartBulk(t.Context(), net.JoinHostPort(s.Server.IPv4.String(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bulk.Close()
+	var gso atomic.Int64
+	s.run(t, func(f *ppf.Frame) {
+		accept(f)
+		if f.GSO && f.WireLen > 10000 && f.WireLen == len(f.Data) {
+			gso.Add(1)
+		}
+	})
+	if _, err := s.Client.Bulk(t.Context(), bulk.Addr, lab.BulkOptions{Bytes: 50 << 20}); err != nil {
+		t.Error(err)
+	}
+	if gso.Load() == 0 {
+		t.Error("no super-packet was seen")
+	}
+}
