@@ -135,6 +135,7 @@ func TestAppendixA3(t *testing.T) {
 		c.Close()
 		t.Error("the server opened a connection, want a refusal")
 	}
+	t.Logf("the server that opens a connection sees: %v", err)
 	if d.counted(t, "tcp2.server-opens") == 0 {
 		t.Errorf("tcp2.server-opens is not counted: %+v", d.reasons(t))
 	}

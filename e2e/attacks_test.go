@@ -85,8 +85,12 @@ func TestAttacks(t *testing.T) {
 							return d.counted(t, a.Reason) > before, fmt.Sprint(d.reasons(t))
 						})
 					})[a.Name]
-					if outcome != lab.Stopped && (outcome != lab.Rebuilt || !a.Repairable) {
-						t.Errorf("%s: %v", a.About, outcome)
+					want := lab.Stopped
+					if a.Repairable {
+						want = lab.Rebuilt
+					}
+					if outcome != want {
+						t.Errorf("%s: %v, want %v", a.About, outcome, want)
 					}
 				})
 			}

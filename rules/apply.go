@@ -14,9 +14,13 @@ import (
 // where an ordinary user may not enlarge its buffers.
 var ErrTooLarge = errors.New("too many rules for one transaction (run as root, raise net.core.rmem_max and net.core.wmem_max, or use fewer `not` and overlapping matches)")
 
-// answerBytes bounds what the kernel charges our receive buffer for one message
-// of a transaction: its acknowledgement, and for a rule also its echo.
-const answerBytes = 3 << 10
+// What the kernel charges our receive buffer: for the acknowledgement of a message
+// and for a rule's share of the echo (measured on Linux 6.18: 425,984 bytes hold
+// the answers for 220 rules, not those for 270).
+const (
+	ackBytes  = 768
+	echoBytes = 1 << 10
+)
 
 // elementsPerMessage keeps the list of elements below the 64 KiB of a netlink
 // attribute: at most 120 bytes each.
@@ -42,8 +46,8 @@ func (k *Kernel) Apply(rs *Ruleset) error {
 	if k.broken != nil {
 		return k.broken
 	}
-	if messages := max(rs.setMessages(), rs.ruleMessages()); messages*answerBytes > k.room {
-		return fmt.Errorf("rules: apply, a transaction of %d messages: %w", messages, ErrTooLarge)
+	if need := rs.answers(); need > k.room {
+		return fmt.Errorf("rules: apply: %w: the kernel's answers take %d bytes, the socket has %d", ErrTooLarge, need, k.room)
 	}
 	old, err := k.standing()
 	if err != nil {
@@ -108,28 +112,24 @@ func (k *Kernel) replaceRules(rs *Ruleset, old *standing, sets map[*set]*nftable
 	return errors.Join(err, k.conn.Flush())
 }
 
-// setMessages bounds the number of messages that add the ruleset's sets.
-func (r *Ruleset) setMessages() int {
-	n := 1
+// answers bounds what the kernel's answers to the larger of the two transactions
+// take in our receive buffer, in bytes. As many sets and chains may have to go as
+// come.
+func (r *Ruleset) answers() int {
+	sets, rules := 1, 0
 	for _, s := range r.sets {
-		n += 1 + len(s.boxes)/elementsPerMessage + 1
+		sets += 1 + len(s.boxes)/elementsPerMessage + 1
 	}
-	return n
-}
-
-// ruleMessages bounds the number of messages that replace the rules. As many sets
-// and chains may have to go as come.
-func (r *Ruleset) ruleMessages() int {
-	n := 2 + len(r.sets) + 2*len(r.chains)
+	others := 2 + len(r.sets) + 2*len(r.chains)
 	for _, c := range r.chains {
-		n += len(c.rules)
+		rules += len(c.rules)
 		for i := range c.rules {
 			if c.rules[i].set == extensionSet {
-				n += 2
+				others += 2
 			}
 		}
 	}
-	return n
+	return max(sets*ackBytes, (others+rules)*ackBytes+rules*echoBytes)
 }
 
 // keeps reports whether a chain that stands in our table is one of the ruleset's

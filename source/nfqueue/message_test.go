@@ -29,9 +29,8 @@ func message(attrs ...[]byte) []byte {
 
 func TestParsePacket(t *testing.T) {
 	payload := []byte{0x45, 1, 2, 3, 4}
-	var f ppf.Frame
 	// What an earlier packet left behind must not show.
-	f = ppf.Frame{Mark: 9, In: 9, Out: 9, HasMAC: true, CsumNotReady: true, GSO: true, WireLen: 9}
+	f := ppf.Frame{Mark: 9, In: 9, Out: 9, HasMAC: true, CsumNotReady: true, GSO: true, WireLen: 9}
 	err := parsePacket(message(
 		attribute(attrPacketHdr, packetHdr(7, 2)), attribute(attrMark, be32(0x10)), attribute(attrInDev, be32(3)), attribute(attrOutDev, be32(4)),
 		attribute(attrHWAddr, []byte{0, 6, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0}), attribute(attrSKBInfo, be32(skbGSO|skbCsumNotReady)),

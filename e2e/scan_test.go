@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/promethos/promethos/lab"
+)
+
+// closedPort is a port of a host where nobody listens: scans that are no TCP get
+// an answer from there, if they arrive.
+func closedPort(t *testing.T, h *lab.Host) uint16 {
+	t.Helper()
+	listener := must(h.Listen(t.Context(), "tcp", "[::]:0"))(t)
+	check(t, listener.Close())
+	return port(t, listener.Addr().String())
+}
+
+// TestNmap runs the scans of nmap that send what no TCP sends: without the proxy
+// the server answers them, with it the scanner learns nothing.
+func TestNmap(t *testing.T) {
+	need(t, "nmap")
+	l := up(t, lab.Options{NoOffloads: true})
+	p := closedPort(t, l.Server)
+	scan := func(kind string, f family) string {
+		args := []string{kind, "-n", "-Pn", "--max-retries", "1", "--initial-rtt-timeout", "100ms", "--max-rtt-timeout", "200ms", "-p", strconv.Itoa(int(p))}
+		if f.network == "tcp6" {
+			args = append(args, "-6")
+		}
+		r := execute(t, l.Client, "nmap", append(args, l.Server.Addr(f.network).String())...)
+		state := regexp.MustCompile(fmt.Sprintf(`(?m)^%d/tcp\s+(\S+)`, p)).FindStringSubmatch(r.out)
+		if r.status != 0 || state == nil {
+			t.Fatalf("nmap %s: status %d: %s%s", kind, r.status, r.out, r.errors)
+		}
+		return state[1]
+	}
+	kinds := []string{"-sN", "-sX", "-sF", "-sM", "-sA"} // null, xmas, FIN, Maimon, ACK
+	for _, kind := range kinds {
+		if state := scan(kind, families[0]); state != "closed" && state != "unfiltered" {
+			t.Errorf("nmap %s without the proxy: %s, want an answer of the server", kind, state)
+		}
+	}
+	d := withServer(t, l, "forward", p, notAdopting)
+	for _, f := range families {
+		for _, kind := range kinds {
+			if state := scan(kind, f); !strings.HasSuffix(state, "filtered") || state == "unfiltered" {
+				t.Errorf("%s: nmap %s: %s, want no answer", f.name, kind, state)
+			}
+		}
+		// An honest SYN gets the server's own answer.
+		if state := scan("-sS", f); state != "closed" {
+			t.Errorf("%s: nmap -sS: %s, want closed", f.name, state)
+		}
+	}
+	for _, reason := range []string{"tcp.flags.null", "tcp.flags.xmas", "tcp.flags.no-ack", "tcp.midstream"} {
+		if d.counted(t, reason) == 0 {
+			t.Errorf("%s is not counted: %+v", reason, d.reasons(t))
+		}
+	}
+	d.accounted(t)
+}
+
+// TestHping3 sends flag combinations and fragments with a tool that is not ours.
+func TestHping3(t *testing.T) {
+	need(t, "hping3")
+	l := up(t, lab.Options{NoOffloads: true})
+	p := closedPort(t, l.Server)
+	answers := func(flags ...string) int {
+		args := append([]string{"--numeric", "--count", "3", "--fast", "--destport", strconv.Itoa(int(p))}, flags...)
+		r := execute(t, l.Client, "hping3", append(args, l.Server.IPv4.String())...)
+		found := regexp.MustCompile(`(\d+) packets received`).FindStringSubmatch(r.out + r.errors)
+		if found == nil {
+			t.Fatalf("hping3 %v: status %d: %s%s", flags, r.status, r.out, r.errors)
+		}
+		return must(strconv.Atoi(found[1]))(t)
+	}
+	hostile := [][]string{{"--fin", "--push", "--urg"}, {"--ack"}, {"--fin"}, {"--syn", "--frag", "--data", "64"}, {}}
+	for _, flags := range hostile {
+		if answers(flags...) == 0 {
+			t.Errorf("hping3 %v without the proxy: no answer", flags)
+		}
+	}
+	d := withServer(t, l, "forward", p, notAdopting)
+	for _, flags := range hostile {
+		if n := answers(flags...); n != 0 {
+			t.Errorf("hping3 %v: %d answers, want none", flags, n)
+		}
+	}
+	if n := answers("--syn"); n != 3 {
+		t.Errorf("hping3 --syn: %d answers, want the server's 3", n)
+	}
+	d.accounted(t)
+}
