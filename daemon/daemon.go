@@ -129,10 +129,12 @@ func Start(o Options) (_ *Daemon, err error) {
 	}
 	undo = append(undo, func() { d.closed.Close() })
 	d.engine.SetEmitter(d.closed.Emit)
-	d.run(d.closed, d.engine.Handlers()[:workers])
+	// A killed predecessor's rules already lead to our queues: nothing is judged
+	// before the instances are there.
 	if _, err = d.engine.Apply(d.spec); err != nil {
 		return nil, err
 	}
+	d.run(d.closed, d.engine.Handlers()[:workers])
 	before, err := d.kernel.State()
 	if err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func TestAttacks(t *testing.T) {
 			t.Errorf("without the proxy: %s: %v, want arrived", name, outcome)
 		}
 	}
-	for _, p := range []string{"prerouting", "forward", "postrouting"} {
+	for _, p := range transitHooks {
 		t.Run(p, func(t *testing.T) {
 			// No connection is older than the proxy: none is adopted.
 			d := withServer(t, l, p, port(t, w.Addr), notAdopting)

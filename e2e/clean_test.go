@@ -18,7 +18,15 @@ func TestClean(t *testing.T) {
 	w := web(t, l.Server)
 	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
 	t.Cleanup(func() { check(t, echo.Close()) })
-	for _, p := range []string{"prerouting", "forward", "postrouting"} {
+	t.Run("without the proxy", func(t *testing.T) {
+		capture := must(l.Server.Capture(lab.CaptureOptions{Filter: received(t, l)}))(t)
+		must(l.Client.Download(within(t, patience), dataURL(l.Server, families[0], port(t, w.Addr), 1_000_000)))(t)
+		must(capture.Stop())(t)
+		if len(lab.JudgeFrames(capture.Frames())) == 0 {
+			t.Error("the judge finds nothing in packets of a plain client, whose IDs are not 0")
+		}
+	})
+	for _, p := range transitHooks {
 		t.Run(p, func(t *testing.T) {
 			d := start(t, l, protect(p, port(t, w.Addr), "", l.Server)+echoInstance(p, l.Server, port(t, echo.Addr)))
 			var file bytes.Buffer

@@ -115,6 +115,15 @@ func (x *Exchange) Route(dst netip.Addr) (Route, error) {
 	return x.worker.engine.env.Route(dst, x.InDev.Index)
 }
 
+// QuotedKey gives, for an ICMP error, the key of the flow that it quotes: as
+// that flow's packets are received, or where there is no connection as quoted.
+func (x *Exchange) QuotedKey() Key {
+	if x.Conn != nil {
+		return x.Conn.key[x.Dir.Other()]
+	}
+	return x.key.Reverse()
+}
+
 // Refuse ends the chain with a reason and the value seen in the field that the
 // reason names. The instance's mode or an override may still let the received
 // packet pass, counted as would-drop.

@@ -178,11 +178,14 @@ func TestManyInstances(t *testing.T) {
 		t.Errorf("1,000 instances: %d rules, 2: %d; want the same", count(plain), count(few))
 	}
 	k, f := openKernelIn(t, newNS(t))
+	if k.room < socketBuffer {
+		t.Skip("needs CAP_NET_ADMIN in the first user namespace for a large socket buffer")
+	}
 	apply(t, k, manyPlan(1000, 300), f)
 	if s, q := state(t, k); s != StateActive || !slices.Equal(q, []uint16{20560, 20561}) {
 		t.Errorf("1,300 instances: got %v, queues %v", s, q)
 	}
-	apply(t, k, manyPlan(300, 1000), f)
+	apply(t, k, manyPlan(300, 900), f)
 	apply(t, k, manyPlan(2, 0), f)
 	if got, want := len(listing(t, k)), len(few.chains)+len(few.sets); got != want {
 		t.Errorf("after one instance again: %d chains and sets, want %d", got, want)

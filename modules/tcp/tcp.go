@@ -332,7 +332,7 @@ func (t *Tracker) HalfStateName(s uint8) string { return State(s).String() }
 // it says is carried over, what it quotes comes from the connection's own
 // state, in the addresses that the receiver of the error knows.
 func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
-	if x.Conn == nil || x.Quote == nil || x.Quote.Proto != packet.ProtoTCP {
+	if x.Quote == nil || x.Quote.Proto != packet.ProtoTCP || x.Conn == nil && !ownError(x) {
 		return x.Refuse(ReasonUnrelated, 0)
 	}
 	if v, stop := ip.Verify(x); stop {
@@ -340,7 +340,7 @@ func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
 	}
 	// The flow in which the error travels leads to the sender of what is
 	// quoted; that sender's own flow is the other one.
-	quoted := x.Conn.Key(x.Dir.Other())
+	quoted := x.QuotedKey()
 	src := x.In.Src()
 	if t.translator != nil && src == x.Quote.Dst() {
 		src = quoted.DstAddr()
@@ -354,6 +354,13 @@ func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
 		return icmp4(x, q)
 	}
 	return icmp6(x, q)
+}
+
+// ownError reports an error that this machine's kernel made itself, about a
+// packet that did not come as far as our hook: a hop limit that ended here, a
+// missing route.
+func ownError(x *ppf.Exchange) bool {
+	return x.InDev.Index == 0 && (x.Hook == ppf.Output || x.Hook == ppf.Postrouting)
 }
 
 // minMTU4 is the smallest path MTU IPv4 knows (RFC 791 §3.2), minMTU6 that of
