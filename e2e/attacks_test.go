@@ -154,7 +154,10 @@ func TestAttacksMonitor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if outcome := attack(t, l, env, []lab.Attack{a}, nil)[a.Name]; outcome != lab.Arrived {
+	judged := func() {
+		eventually(t, "the attack judged", func() (bool, string) { return d.counted(t, a.Reason) > 0, "no " + a.Reason })
+	}
+	if outcome := attack(t, l, env, []lab.Attack{a}, judged)[a.Name]; outcome != lab.Arrived {
 		t.Errorf("%s: %v, want arrived", a.Name, outcome)
 	}
 	for _, r := range d.reasons(t) {
