@@ -194,7 +194,7 @@ func TestRestart(t *testing.T) {
 				configuration := "on_exit: block\n" + protect("forward", p, "", l.Server)
 				d := start(t, l, configuration)
 				arrived := storm(t, l, p)
-				transfer := download(t, l.Client, at(hostPort(l.Server, f.network, p)).DataURL(1_000_000_000, 3))
+				transfer := download(t, l.Client, at(hostPort(l.Server, f.network, p)).DataURL(gigabyte, 3))
 				d.flowing(t)
 				if how == "killed" {
 					d.kill(t)
@@ -273,7 +273,7 @@ func TestTerminated(t *testing.T) {
 	if len(tables(t, l)) == 0 {
 		t.Error("a running daemon has no table")
 	}
-	transfer := download(t, l.Client, at(hostPort(l.Server, "tcp4", p)).DataURL(500_000_000, 3))
+	transfer := download(t, l.Client, at(hostPort(l.Server, "tcp4", p)).DataURL(gigabyte/2, 3))
 	d.flowing(t)
 	d.stop(t)
 	if names := tables(t, l); len(names) > 0 {

@@ -176,3 +176,6 @@ func difference(a, b io.Reader) (int64, error) {
 		}
 	}
 }
+
+// gigabyte is the size of a transfer during which something else happens.
+const gigabyte = 1_000_000_000 / slowdown

@@ -3,3 +3,5 @@
 package e2e
 
 var buildFlags []string
+
+const slowdown = 1

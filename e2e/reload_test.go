@@ -43,7 +43,7 @@ func TestReload(t *testing.T) {
 			d := start(t, l, one)
 			number := d.instances(t)[0].Numbers
 			arrived := storm(t, l, p)
-			transfer := download(t, l.Client, at(hostPort(l.Server, "tcp4", p)).DataURL(1_000_000_000, 9))
+			transfer := download(t, l.Client, at(hostPort(l.Server, "tcp4", p)).DataURL(gigabyte, 9))
 			d.flowing(t)
 			const times = 4
 			for i := range times {

@@ -26,9 +26,9 @@ func TestGigabyte(t *testing.T) {
 		s := at(hostPort(l.Server, f.network, port(t, w.Addr)))
 		var got lab.Transfer
 		if i == 0 {
-			got = must(l.Client.Download(within(t, 10*patience), s.DataURL(1_000_000_000, 7)))(t)
+			got = must(l.Client.Download(within(t, 10*patience), s.DataURL(gigabyte, 7)))(t)
 		} else {
-			got = must(l.Client.Upload(within(t, 10*patience), s.UploadURL(), 1_000_000_000, 8))(t)
+			got = must(l.Client.Upload(within(t, 10*patience), s.UploadURL(), gigabyte, 8))(t)
 		}
 		t.Logf("%s: %.1f Gbit/s", f.name, got.BitsPerSecond()/1e9)
 	}
@@ -58,7 +58,7 @@ func TestShortConnections(t *testing.T) {
 	if testing.Short() {
 		t.Skip("10,000 connections")
 	}
-	const connections = 10_000
+	const connections = 10_000 / slowdown
 	l := up(t, lab.Options{})
 	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
 	t.Cleanup(func() { check(t, echo.Close()) })
