@@ -158,6 +158,8 @@ func TestInstancesUnderTraffic(t *testing.T) {
 	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
 	t.Cleanup(func() { check(t, echo.Close()) })
 	p := port(t, echo.Addr)
+	// However long it takes, the client does not run out of ports.
+	check(t, l.Client.Sysctl("net/ipv4/tcp_tw_reuse", "1"))
 	d := withServer(t, l, "forward", p, "")
 	stop, done := make(chan struct{}), make(chan error, 1)
 	ctx := within(t, 4*patience)

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -92,19 +93,22 @@ func echo(t *testing.T, ns netns.NsHandle, address string) {
 		}
 	})
 	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
 	running.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			// The rules may be gone before the end of the connection was told.
+			context.AfterFunc(ctx, func() { c.Close() })
 			running.Go(func() {
 				defer c.Close()
 				io.Copy(c, c)
 			})
 		}
 	})
-	t.Cleanup(func() { l.Close(); running.Wait() })
+	t.Cleanup(func() { l.Close(); cancel(); running.Wait() })
 }
 
 // exchange sends some data to an echo server and wants it back.

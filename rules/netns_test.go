@@ -2,12 +2,12 @@ package rules
 
 import (
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,7 +231,11 @@ func consume(t *testing.T, ns netns.NsHandle, decide func(taken) verdict, queues
 	}
 	config := func(q uint16, attribute uint16, data []byte) {
 		t.Helper()
-		if _, err := conn.Execute(queueMessage(t, 2, netlink.Request|netlink.Acknowledge, q, netlink.Attribute{Type: attribute, Data: data})); err != nil {
+		message, err := queueMessage(2, netlink.Request|netlink.Acknowledge, q, netlink.Attribute{Type: attribute, Data: data})
+		if err == nil {
+			_, err = conn.Execute(message)
+		}
+		if err != nil {
 			t.Fatalf("queue %d: %v", q, err)
 		}
 	}
@@ -241,6 +245,7 @@ func consume(t *testing.T, ns netns.NsHandle, decide func(taken) verdict, queues
 		config(q, 3, []byte{0, 0, 0x10, 0})     // NFQA_CFG_QUEUE_MAXLEN: 4096
 	}
 	var running sync.WaitGroup
+	var closing atomic.Bool
 	running.Go(func() {
 		for {
 			messages, err := conn.Receive()
@@ -248,11 +253,14 @@ func consume(t *testing.T, ns netns.NsHandle, decide func(taken) verdict, queues
 				return // closed
 			}
 			for _, m := range messages {
-				answer(t, conn, m, decide)
+				if err := answer(conn, m, decide); err != nil && !closing.Load() {
+					t.Errorf("verdict: %v", err)
+				}
 			}
 		}
 	})
 	stop = sync.OnceFunc(func() {
+		closing.Store(true)
 		conn.Close()
 		running.Wait()
 	})
@@ -261,24 +269,20 @@ func consume(t *testing.T, ns netns.NsHandle, decide func(taken) verdict, queues
 }
 
 // queueMessage is a message of nfnetlink_queue (linux/netfilter/nfnetlink_queue.h).
-func queueMessage(t *testing.T, kind uint16, flags netlink.HeaderFlags, queue uint16, attributes ...netlink.Attribute) netlink.Message {
-	t.Helper()
+func queueMessage(kind uint16, flags netlink.HeaderFlags, queue uint16, attributes ...netlink.Attribute) (netlink.Message, error) {
 	data, err := netlink.MarshalAttributes(attributes)
-	if err != nil {
-		t.Fatal(err)
-	}
 	const subsystem = 3 // NFNL_SUBSYS_QUEUE
 	return netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(subsystem<<8 | kind), Flags: flags},
 		Data:   append([]byte{unix.AF_UNSPEC, 0, byte(queue >> 8), byte(queue)}, data...),
-	}
+	}, err
 }
 
-func answer(t *testing.T, conn *netlink.Conn, m netlink.Message, decide func(taken) verdict) {
+// answer decides one packet.
+func answer(conn *netlink.Conn, m netlink.Message, decide func(taken) verdict) error {
 	attributes, err := netlink.UnmarshalAttributes(m.Data[4:])
 	if err != nil {
-		t.Error(err)
-		return
+		return err
 	}
 	p := taken{queue: binary.BigEndian.Uint16(m.Data[2:])}
 	var id []byte
@@ -291,7 +295,7 @@ func answer(t *testing.T, conn *netlink.Conn, m netlink.Message, decide func(tak
 		}
 	}
 	if id == nil {
-		return
+		return nil
 	}
 	v := decide(p)
 	head := make([]byte, 4, 8)
@@ -302,9 +306,11 @@ func answer(t *testing.T, conn *netlink.Conn, m netlink.Message, decide func(tak
 	if v.data != nil {
 		reply = append(reply, netlink.Attribute{Type: 10, Data: v.data})
 	}
-	if _, err := conn.Send(queueMessage(t, 1, netlink.Request, p.queue, reply...)); err != nil && !errors.Is(err, os.ErrClosed) {
-		t.Errorf("verdict: %v", err)
+	message, err := queueMessage(1, netlink.Request, p.queue, reply...)
+	if err == nil {
+		_, err = conn.Send(message)
 	}
+	return err
 }
 
 // operator runs a transaction on the operator's own table, `inet operator`.
