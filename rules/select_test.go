@@ -265,6 +265,12 @@ var selectionTests = []struct {
 		{"later fragment written by a program", "router", ip4(r4, s4, 6, 10, tcp(1, 81)), ours},
 		{"loopback", "router", ip4(netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.1"), 1, 0, icmp(8, nil)), ours},
 	}},
+	{"fragments are not read as ports", ppf.Output, selectors(ppf.Output, with(tcp80, func(c *ppf.Criteria) { c.Not = []ppf.Criteria{{SrcPorts: port(77)}} })), nil, []sample{
+		{"excluded port", "router", ip4(r4, s4, 6, 0, tcp(77, 80)), passed},
+		{"another port", "router", ip4(r4, s4, 6, 0, tcp(78, 80)), ours},
+		{"later, payload like the excluded port", "router", ip4(r4, s4, 6, 10, tcp(77, 80)), ours},
+		{"later, another server, payload like an ICMP error", "router", ip4(r4, other4, 1, 10, icmp(3, ip4(s4, r4, 6, 0, nil))), passed},
+	}},
 	{"prerouting on loopback", ppf.Prerouting, selectors(ppf.Prerouting, ppf.Criteria{Protocol: packet.ProtoUDP, In: "lo", DstPorts: port(53)}), nil, []sample{
 		{"its port", "router", ip4(netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.1"), 17, 0, udp(1, 53)), ours},
 		{"another interface", "client", ip4(c4, s4, 17, 0, udp(1, 53)), passed},
