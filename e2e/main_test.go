@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -153,12 +152,6 @@ func eventually(t *testing.T, what string, ok func() (bool, string)) {
 	}
 }
 
-// firstLine shortens output for a failure's text.
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	return s
-}
-
 // difference gives the offset of the first byte in which two readers differ, or
 // -1.
 func difference(a, b io.Reader) (int64, error) {
@@ -176,6 +169,3 @@ func difference(a, b io.Reader) (int64, error) {
 		}
 	}
 }
-
-// gigabyte is the size of a transfer during which something else happens.
-const gigabyte = 1_000_000_000 / slowdown

@@ -44,6 +44,9 @@ func TestOwnConnectionsExchanged(t *testing.T) {
 	l := up(t, lab.Options{})
 	p := port(t, web(t, l.Server).Addr)
 	for _, firewall := range firewalls {
+		if firewall == lab.Masquerade {
+			continue // docs/hooks.md: tcp2 exchanges the address itself
+		}
 		t.Run(firewall.String(), func(t *testing.T) {
 			if err := lab.Firewall(l.Proxy, firewall); err != nil {
 				t.Fatal(err)

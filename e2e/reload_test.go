@@ -33,23 +33,20 @@ var reloads = []struct {
 // packets: the transfer goes on and nothing of the storm arrives.
 func TestReload(t *testing.T) {
 	l := up(t, lab.Options{})
-	p := port(t, web(t, l.Server).Addr)
+	p := endless(t, l.Server)
 	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
 	t.Cleanup(func() { check(t, echo.Close()) })
 	one := protect("forward", p, "", l.Server)
 	two := one + echoInstance("forward", l.Server, port(t, echo.Addr))
-	for _, way := range reloads {
+	for connections, way := range reloads {
 		t.Run(way.name, func(t *testing.T) {
 			d := start(t, l, one)
 			number := d.instances(t)[0].Numbers
 			arrived := storm(t, l, p)
-			transfer := download(t, l.Client, at(hostPort(l.Server, "tcp4", p)).DataURL(gigabyte, 9))
-			d.flowing(t)
+			transfer := download(t, l.Client, hostPort(l.Server, "tcp4", p), connections)
+			transfer.flowing(t)
 			const times = 4
-			for i := range times {
-				if !transfer.running() {
-					t.Fatalf("the transfer ended after %d reloads: nothing is shown", i)
-				}
+			for range times {
 				d.configure(t, two)
 				way.do(t, d)
 				if list := d.instances(t); len(list) != 2 || list[0].Numbers != number {
@@ -61,6 +58,7 @@ func TestReload(t *testing.T) {
 				if list := d.instances(t); len(list) != 1 || list[0].Numbers != number {
 					t.Errorf("instances: %+v, want the first alone, unchanged", list)
 				}
+				transfer.flowing(t)
 			}
 			if names := arrived(); len(names) > 0 {
 				t.Errorf("arrived during reloads: %v", names)

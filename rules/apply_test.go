@@ -66,7 +66,7 @@ func TestApplyTransactions(t *testing.T) {
 		{"no sets", goldenPlans[1].plan, never, []string{"begin table -rules chain rule end"}, nil},
 		{"sets first", manyPlan(2, 0), never, []string{
 			"begin table set elements set elements set elements set elements set elements set elements set elements set elements set elements set elements end",
-			"begin table -rules chain rule end",
+			"begin table -rules chain rule set elements rule end",
 		}, nil},
 		{"nothing", Plan{Closed: queues}, never, []string{"begin table -rules end"}, nil},
 		{"sets refused", manyPlan(2, 0), func(int) error { return refused }, []string{
@@ -79,7 +79,7 @@ func TestApplyTransactions(t *testing.T) {
 			return nil
 		}, []string{
 			"begin table set elements set elements set elements set elements set elements set elements set elements set elements set elements set elements end",
-			"begin table -rules chain rule end",
+			"begin table -rules chain rule set elements rule end",
 			"begin -set end",
 		}, refused},
 		{"not permitted", goldenPlans[1].plan, func(int) error { return unix.EPERM }, []string{"begin table -rules chain rule end"}, ErrNoPermission},

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -165,6 +166,9 @@ func newNetwork(t *testing.T) *network {
 		up(p, "eth0", mac, side.peerAddr, side.peerAddr6, side.addr, side.addr6)
 		n.mac["router/"+side.name], n.mac["peer/"+side.name] = mac, peerMAC
 	}
+	awaitUp(t, n.router, "client0", "server0")
+	awaitUp(t, n.client, "eth0")
+	awaitUp(t, n.server, "eth0")
 	inNS(t, n.router, func() {
 		for _, f := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile(f, []byte("1"), 0); err != nil {
@@ -173,6 +177,31 @@ func newNetwork(t *testing.T) *network {
 		}
 	})
 	return n
+}
+
+// awaitUp waits until interfaces send: the kernel starts a link's queue some time
+// after its carrier.
+func awaitUp(t *testing.T, ns netns.NsHandle, names ...string) {
+	t.Helper()
+	h, err := link.NewHandleAt(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		up := 0
+		for _, name := range names {
+			if l, err := h.LinkByName(name); err == nil && l.Attrs().OperState == link.OperUp {
+				up++
+			}
+		}
+		if up == len(names) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("interfaces %v do not come up", names)
+		}
+	}
 }
 
 // openKernelIn opens the rules of a namespace and what its kernel can do.
@@ -249,8 +278,14 @@ func consume(t *testing.T, ns netns.NsHandle, decide func(taken) verdict, queues
 	running.Go(func() {
 		for {
 			messages, err := conn.Receive()
-			if err != nil {
-				return // closed
+			switch {
+			case closing.Load():
+				return
+			case errors.Is(err, unix.ENOENT):
+				continue // a hook went away, and the kernel dropped what was queued there
+			case err != nil:
+				t.Errorf("queues %v: %v", queues, err)
+				return
 			}
 			for _, m := range messages {
 				if err := answer(conn, m, decide); err != nil && !closing.Load() {

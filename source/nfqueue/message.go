@@ -79,7 +79,7 @@ func parsePacket(b []byte, f *ppf.Frame) error {
 		kind, v := native.Uint16(b[2:])&0x3fff, b[attrLen:n:n]
 		b = b[min(align4(n), len(b)):]
 		switch {
-		case kind == attrPacketHdr && len(v) >= 7:
+		case kind == attrPacketHdr && len(v) >= 7 && int(v[6]) < ppf.NumHooks-1:
 			f.ID = binary.BigEndian.Uint32(v)
 			f.Hook = ppf.Hook(v[6]) + ppf.Prerouting
 			seen = true
@@ -102,7 +102,7 @@ func parsePacket(b []byte, f *ppf.Frame) error {
 			f.CsumNotReady, f.GSO = info&skbCsumNotReady != 0, info&skbGSO != 0
 		}
 	}
-	if !seen || int(f.Hook) >= ppf.NumHooks {
+	if !seen {
 		return errMalformed
 	}
 	if f.WireLen == 0 {

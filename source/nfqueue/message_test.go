@@ -58,6 +58,7 @@ func TestParsePacketMalformed(t *testing.T) {
 		"no packet header":       message(attribute(attrPayload, []byte{1})),
 		"short packet header":    message(attribute(attrPacketHdr, []byte{1, 2, 3})),
 		"unknown hook":           message(attribute(attrPacketHdr, packetHdr(1, 5))),
+		"hook 255":               message(attribute(attrPacketHdr, packetHdr(1, 255))),
 		"attribute beyond end":   message([]byte{40, 0, 1, 0, 1, 2}),
 		"attribute length 0":     message([]byte{0, 0, 1, 0}),
 		"attribute shorter than": message([]byte{3, 0, 1, 0}),
