@@ -304,15 +304,15 @@ func TestDoctor(t *testing.T) {
 	doctor := func(d *daemon) (map[string]bool, string) {
 		r := d.try(t, "--json", "doctor")
 		var list []struct {
-			What, Says, Fix string
-			OK              bool
+			Name, Detail, Fix string
+			OK                bool
 		}
 		if err := json.Unmarshal([]byte(r.out), &list); err != nil {
 			t.Fatalf("%v: %v", err, r)
 		}
 		found, all := map[string]bool{}, true
 		for _, f := range list {
-			found[f.What] = f.OK
+			found[f.Name] = f.OK
 			all = all && f.OK
 			if !f.OK && f.Fix == "" {
 				t.Errorf("%+v: no fix", f)
@@ -325,7 +325,7 @@ func TestDoctor(t *testing.T) {
 	}
 	d := withServer(t, l, "forward", 80, "")
 	found, out := doctor(d)
-	for _, what := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "nf_tables", "queue target", "NFQUEUE", "our rules", "daemon"} {
+	for _, what := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "nf_tables", "queue target", "NFQUEUE", "our queues", "daemon"} {
 		if !found[what] {
 			t.Errorf("%s is not well: %s", what, out)
 		}
@@ -334,7 +334,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("the running daemon is not found: %s", out)
 	}
 	d.kill(t)
-	if found, out := doctor(d); found["our rules"] {
+	if found, out := doctor(d); found["our queues"] {
 		t.Errorf("rules without a daemon are well: %s", out)
 	}
 	unblock(t, l)

@@ -185,9 +185,9 @@ type stats struct {
 	Sources            []struct {
 		Name          string
 		Received      uint64
-		KernelDropped uint64
-		SocketDropped uint64
-		VerdictErrors uint64
+		KernelDropped uint64 `json:"kernel_dropped"`
+		SocketDropped uint64 `json:"socket_dropped"`
+		VerdictErrors uint64 `json:"verdict_errors"`
 	}
 }
 

@@ -59,16 +59,20 @@ type Handler interface {
 
 // SourceStats counts what a source saw, per queue or port.
 type SourceStats struct {
-	Name string // "queue 20560"
+	Name string `json:"name"` // "queue 20560"
 	// Received, Sent and Emitted count packets that came in, verdicts that let
 	// a packet go on, and extra packets.
-	Received, Sent, Emitted uint64
+	Received uint64 `json:"received"`
+	Sent     uint64 `json:"sent"`
+	Emitted  uint64 `json:"emitted"`
 	// KernelDropped counts packets the kernel dropped because the queue was
 	// full, SocketDropped those that did not fit into our socket buffer, and
 	// VerdictErrors verdicts that the kernel refused.
-	KernelDropped, SocketDropped, VerdictErrors uint64
+	KernelDropped uint64 `json:"kernel_dropped"`
+	SocketDropped uint64 `json:"socket_dropped"`
+	VerdictErrors uint64 `json:"verdict_errors"`
 	// Depth is the number of packets waiting for a verdict now.
-	Depth uint64
+	Depth uint64 `json:"depth"`
 }
 
 // Source delivers frames in batches and carries verdicts out. It knows nothing
