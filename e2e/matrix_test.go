@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/promethos/promethos/lab"
@@ -74,11 +75,18 @@ instances:
 	}
 }
 
-// transfers are a download, an upload and 200 short connections.
+// fullSize is set for the large volumes at each hook; it takes some minutes more.
+var fullSize = os.Getenv("PROMETHOS_TEST") == "full"
+
+// transfers are a download, an upload and short connections.
 func transfers(t *testing.T, client, server *lab.Host, network string, httpPort, echoPort uint16) {
 	t.Helper()
+	down, up, short := int64(20_000_000), int64(5_000_000), 200
+	if fullSize {
+		down, up, short = 1_000_000_000, 1_000_000_000, 10_000
+	}
 	s := at(hostPort(server, network, httpPort))
-	must(client.Download(within(t, patience), s.DataURL(20_000_000, 1)))(t)
-	must(client.Upload(within(t, patience), s.UploadURL(), 5_000_000, 2))(t)
-	must(client.ShortConnections(within(t, patience), hostPort(server, network, echoPort), 200, 8, 512))(t)
+	must(client.Download(within(t, 4*patience), s.DataURL(down, 1)))(t)
+	must(client.Upload(within(t, 4*patience), s.UploadURL(), up, 2))(t)
+	must(client.ShortConnections(within(t, 4*patience), hostPort(server, network, echoPort), short, 8, 512))(t)
 }
