@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -125,7 +126,15 @@ func (e *Engine) freed(c *Conn) {
 	}
 }
 
+// observeFreed calls the observers of a connection that goes. It goes also when
+// one of them panics.
 func (e *Engine) observeFreed(proxy *ProxyInstance, c *Conn) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			e.events.Add(Event{Kind: EventPacket, Instance: proxy.Name,
+				Text: fmt.Sprintf("panic in a user function: %v\n%s", fault, debug.Stack())})
+		}
+	}()
 	for _, proc := range proxy.processors {
 		if o, ok := proc.(ConnObserver); ok {
 			o.Freed(c)
@@ -231,7 +240,11 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 		}
 	}
 	var fileRules []*Rule
+	was := map[string]*ProxyInstance{}
 	for _, c := range changes {
+		if c.What == "change" {
+			was[c.Name] = e.proxy.find(old[c.Name][0].Number)
+		}
 		switch c.What {
 		case "keep":
 			fileRules = append(fileRules, old[c.Name]...)
@@ -247,6 +260,9 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 	e.placeFileRules(fileRules)
 	e.publish()
 	e.synchronize()
+	for name, before := range was {
+		e.proxy.carryOver(before, made[name])
+	}
 	return changes, e.endFlows(old, fileRules)
 }
 

@@ -33,7 +33,8 @@ type SentObserver interface {
 }
 
 // ConnObserver is a Processor that wants to know that a connection of its
-// instance is about to be freed. The connection is locked.
+// instance is about to be freed, or goes on without it because its function has
+// left the instance's chains. The connection is locked.
 type ConnObserver interface {
 	Freed(c *Conn)
 }

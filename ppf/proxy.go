@@ -182,7 +182,43 @@ func (p *proxyPlugin) Reconfig(config string, n InstanceNumber) error {
 	if d == ClientToServer {
 		proxy.Layer[d] = cs.Layer
 	}
-	return p.adopt(proxy)
+	if err := p.adopt(proxy); err != nil {
+		return err
+	}
+	p.engine.synchronize()
+	p.carryOver(old, proxy)
+	return nil
+}
+
+// carryOver makes the connections of an instance fit its new configuration: they
+// move to its hook, and observers that have left the chains are told that they
+// go. Where a function that exchanges addresses has left they do go: nothing
+// that stays knows which addresses each end was shown. No worker may still be in
+// a batch that uses old.
+func (p *proxyPlugin) carryOver(old, now *ProxyInstance) {
+	left := old.clone()
+	left.processors = map[string]Processor{}
+	ends := false
+	for name, proc := range old.processors {
+		if now.processors[name] == nil {
+			left.processors[name] = proc
+			ends = ends || p.engine.exchanges([]string{name})
+		}
+	}
+	if len(left.processors) == 0 && old.Group == now.Group {
+		return
+	}
+	p.engine.table.each(func(c *Conn) bool {
+		if c.proxy != now.id {
+			return true
+		}
+		if ends || !p.engine.table.regroup(c, now.Group) {
+			p.engine.observeFreed(old, c)
+			return false
+		}
+		p.engine.observeFreed(left, c)
+		return true
+	})
 }
 
 // Target runs the flow's user functions in order (thesis 4.1.3, handle_packet).
@@ -228,6 +264,12 @@ func (p *proxyPlugin) Remove(n InstanceNumber) error {
 		p.forget(n)
 		return nil
 	}
+	// Without numbers its connections lead nowhere, so that no worker uses one,
+	// or makes a new one in its place, while they are freed.
+	detached := proxy.clone()
+	detached.Number = [2]InstanceNumber{}
+	p.setByID(proxy.id, detached)
+	p.engine.synchronize()
 	p.engine.table.each(func(c *Conn) bool {
 		if c.proxy != proxy.id {
 			return true
@@ -237,12 +279,17 @@ func (p *proxyPlugin) Remove(n InstanceNumber) error {
 	})
 	p.engine.retire(proxy)
 	p.forget(proxy.Number[:]...)
+	p.setByID(proxy.id, nil)
+	return nil
+}
+
+// setByID replaces what an identity leads to.
+func (p *proxyPlugin) setByID(id uint32, proxy *ProxyInstance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	byID := slices.Clone(*p.byID.Load())
-	byID[proxy.id] = nil
+	byID[id] = proxy
 	p.byID.Store(&byID)
-	return nil
 }
 
 // forget takes instance numbers out of use for good.

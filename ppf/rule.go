@@ -222,7 +222,7 @@ func (e *Engine) configure(r *Rule) (*Rule, error) {
 				return nil, err
 			}
 			r.dir = cs.Dir
-			r.Early = r.Chain == Prerouting && e.exchanges(cs.Functions)
+			r.Early = e.early(r, cs.Functions)
 		}
 	}
 	e.configuring = r
@@ -234,6 +234,11 @@ func (e *Engine) configure(r *Rule) (*Rule, error) {
 	e.nextNumber++
 	e.events.Add(Event{Kind: EventInstance, Text: fmt.Sprintf("PROMETHOS: got unique instance %d", r.Number)})
 	return r, nil
+}
+
+// early says whether a command's rule is taken before conntrack; see Rule.Early.
+func (e *Engine) early(r *Rule, functions []string) bool {
+	return r.Plugin == "PROXY" && r.Chain == Prerouting && e.exchanges(functions)
 }
 
 func (e *Engine) exchanges(functions []string) bool {
@@ -354,6 +359,9 @@ func (e *Engine) Reconfig(n InstanceNumber, config string) error {
 			}
 			changed := *r
 			changed.Config = config
+			if cs, err := ParseConfigString(config); err == nil {
+				changed.Early = e.early(r, cs.Functions)
+			}
 			e.chains[h] = slices.Clone(e.chains[h])
 			e.chains[h][i] = &changed
 			e.publish()

@@ -230,6 +230,19 @@ func (t *Table) Rekey(c *Conn, d Dir, k Key) bool {
 	return false
 }
 
+// regroup moves a locked connection to another group. It reports false when one
+// of its keys belongs to another connection there; the other key may have moved.
+func (t *Table) regroup(c *Conn, group Hook) bool {
+	for d := range c.key {
+		k := c.key[d]
+		k.Group = group
+		if !t.Rekey(c, Dir(d), k) {
+			return false
+		}
+	}
+	return true
+}
+
 // BindKey lets FindKey find a locked connection by any bytes, for example an
 // identifier inside the protocol (thesis 6.1.1). The key goes with the
 // connection. It reports false when another connection has that key. Binding

@@ -275,29 +275,32 @@ func (w *worker) finish(v Verdict) {
 		}
 	}
 	switch v.Action {
-	case Drop:
+	case Accept, Repeat, Queue:
+	case Stolen:
+		f.Action = Drop
+		c.Stolen++
+		w.countFindings(all, c)
+		return
+	default: // what is no action at all drops too
 		w.drop(v, all, c)
 		return
-	case Stolen:
-		c.Stolen++
-		f.Action = Drop
-	case Queue:
-		c.Queued++
-		f.Action, f.Queue = Queue, v.Queue
-	case Accept, Repeat:
-		f.Action = v.Action
-		if x.unchanged {
-			c.Unchanged++
-		} else {
-			c.Sent++
-		}
 	}
-	w.countFindings(all, c)
-	if x.flow != nil && f.Action != Drop {
+	// An observer that panics costs the packet: it is counted when they are done.
+	f.Action, f.Queue = v.Action, v.Queue
+	if x.flow != nil {
 		for _, o := range x.flow.observers {
 			o.Sent(x)
 		}
 	}
+	switch {
+	case v.Action == Queue:
+		c.Queued++
+	case x.unchanged:
+		c.Unchanged++
+	default:
+		c.Sent++
+	}
+	w.countFindings(all, c)
 }
 
 // drop carries out a drop, or in monitor sends the received packet unchanged.
@@ -362,20 +365,19 @@ func (w *worker) say(r Reason, o Outcome) {
 func (w *worker) panicked(fault any) {
 	x := &w.x
 	x.frame.Head, x.frame.Body, x.frame.Action = nil, nil, Drop
-	if x.Instance == nil {
-		w.engineOwn.flow[ClientToServer].Dropped++
-		w.engineOwn.count(ReasonPanic, OutcomeDrop)
-	} else {
-		all := w.countersOf(x.Instance)
-		if !x.counted {
-			all.flow[x.Dir].In++
-			all.flow[x.Dir].InBytes += uint64(x.frame.WireLen)
-		}
-		all.flow[x.Dir].Dropped++
-		all.count(ReasonPanic, OutcomeDrop)
-		if !x.Instance.events.allow(x.Now) {
-			return
-		}
+	all := &w.engineOwn
+	if x.Instance != nil {
+		all = w.countersOf(x.Instance)
+	}
+	c := &all.flow[x.Dir]
+	if !x.counted {
+		c.In++
+		c.InBytes += uint64(x.frame.WireLen)
+	}
+	c.Dropped++
+	all.count(ReasonPanic, OutcomeDrop)
+	if x.Instance != nil && !x.Instance.events.allow(x.Now) {
+		return
 	}
 	w.engine.events.Add(Event{Kind: EventPacket, Text: fmt.Sprintf("panic in a user function: %v\n%s", fault, debug.Stack())})
 }
