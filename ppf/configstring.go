@@ -31,6 +31,9 @@ func ParseConfigString(s string) (ConfigString, error) {
 	return c, nil
 }
 
+// nameCharacters are what names of user functions are made of.
+const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
 func parseConfigString(s string) (c ConfigString, err error) {
 	body, rest, dot := strings.Cut(s, ".")
 	switch {
@@ -82,6 +85,9 @@ func parseConfigString(s string) (c ConfigString, err error) {
 	for i, name := range strings.Split(list, ",") {
 		if name == "" {
 			return c, fmt.Errorf("function %d has no name", i+1)
+		}
+		if strings.Trim(name, nameCharacters) != "" {
+			return c, fmt.Errorf("%q is not the name of a function: it has other characters than letters, digits, '-' and '_'", name)
 		}
 		for _, seen := range c.Functions {
 			if seen == name {

@@ -38,6 +38,8 @@ func TestParseConfigString(t *testing.T) {
 		{"cs 2 ,.", ConfigString{}, "function 1 has no name"},
 		{"cs 2 a,,b.", ConfigString{}, "function 2 has no name"},
 		{"cs 2 a b.", ConfigString{}, "the functions are not separated by commas"},
+		{"cs 2 a=b.", ConfigString{}, `"a=b" is not the name of a function`},
+		{"cs 2 \xe3 \x80\x80,0.", ConfigString{}, "is not the name of a function"},
 		{"cs 2 a,b,a.", ConfigString{}, `function "a" stands twice`},
 	}
 	for _, tt := range tests {
