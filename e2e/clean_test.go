@@ -32,7 +32,7 @@ func TestClean(t *testing.T) {
 			var file bytes.Buffer
 			capture := must(l.Server.Capture(lab.CaptureOptions{Writer: &file, Filter: received(t, l)}))(t)
 			for _, f := range families {
-				transfers(t, l.Client, l.Server, f.network, port(t, w.Addr), port(t, echo.Addr))
+				transfers(t, small, l.Client, l.Server, f.network, port(t, w.Addr), port(t, echo.Addr))
 			}
 			if s := must(capture.Stop())(t); s.Dropped > 0 || s.Frames == 0 {
 				t.Fatalf("capture: %+v", s)

@@ -64,7 +64,7 @@ instances:
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			before := d.accounted(t)
-			transfers(t, client, server, f.network, port(t, s.Addr), port(t, echo.Addr))
+			transfers(t, matrixVolume(), client, server, f.network, port(t, s.Addr), port(t, echo.Addr))
 			after := d.accounted(t)
 			// 25 MB in super-packets of at most 64 KiB, and 200 connections.
 			if n := after.Packets.Sent - before.Packets.Sent; n < 25_000_000/65536+200*6 {
@@ -75,18 +75,29 @@ instances:
 	}
 }
 
-// fullSize is set for the large volumes at each hook; it takes some minutes more.
-var fullSize = os.Getenv("PROMETHOS_TEST") == "full"
+// volume is how much goes through one cell of the matrix.
+type volume struct {
+	down, up int64 // bytes
+	short    int   // connections
+}
+
+// small is enough to see that a cell works.
+var small = volume{20_000_000, 5_000_000, 200}
+
+// matrixVolume is larger where the environment asks for it; that takes some
+// minutes more.
+func matrixVolume() volume {
+	if os.Getenv("PROMETHOS_TEST") == "full" {
+		return volume{1_000_000_000, 1_000_000_000, 10_000}
+	}
+	return small
+}
 
 // transfers are a download, an upload and short connections.
-func transfers(t *testing.T, client, server *lab.Host, network string, httpPort, echoPort uint16) {
+func transfers(t *testing.T, v volume, client, server *lab.Host, network string, httpPort, echoPort uint16) {
 	t.Helper()
-	down, up, short := int64(20_000_000), int64(5_000_000), 200
-	if fullSize {
-		down, up, short = 1_000_000_000, 1_000_000_000, 10_000
-	}
 	s := at(hostPort(server, network, httpPort))
-	must(client.Download(within(t, 4*patience), s.DataURL(down, 1)))(t)
-	must(client.Upload(within(t, 4*patience), s.UploadURL(), up, 2))(t)
-	must(client.ShortConnections(within(t, 4*patience), hostPort(server, network, echoPort), short, 8, 512))(t)
+	must(client.Download(within(t, 4*patience), s.DataURL(v.down, 1)))(t)
+	must(client.Upload(within(t, 4*patience), s.UploadURL(), v.up, 2))(t)
+	must(client.ShortConnections(within(t, 4*patience), hostPort(server, network, echoPort), v.short, 8, 512))(t)
 }
