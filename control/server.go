@@ -102,14 +102,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func reply(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
-		w.Header().Set("Content-Type", "application/json")
 		if err != nil {
-			w.WriteHeader(http.StatusUnprocessableEntity)
-			v = errorReply{err.Error()}
+			refuse(w, err)
+			return
 		}
+		w.Header().Set("Content-Type", "application/json")
 		// The client is gone when this fails; there is nobody to tell.
 		_ = json.NewEncoder(w).Encode(v)
 	}
+}
+
+// refuse tells why a request failed.
+func refuse(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusUnprocessableEntity)
+	_ = json.NewEncoder(w).Encode(errorReply{err.Error()}) // as above
 }
 
 func (s *Server) functions() []FunctionInfo {
@@ -165,7 +172,7 @@ func number(r *http.Request, name string, missing int) (int, error) {
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	since, err := number(r, "since", 0)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		refuse(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")

@@ -89,8 +89,12 @@ func (x *Exchange) Client() netip.Addr {
 
 // Create makes the packet's connection, locked as x.Conn, with the given
 // limit of connections of this instance (0: none). It fails with a reason when
-// a limit is reached. The packet must have ports and no connection yet.
+// a limit is reached. The packet must have ports and no connection yet, and must
+// not be an ICMP error; for any other it panics, which costs the packet.
 func (x *Exchange) Create(limit int) Reason {
+	if x.Conn != nil || !x.hasKey || x.Quote != nil {
+		panic("ppf: Create for a packet that has a connection, or that can have none of its own")
+	}
 	c, r := x.worker.engine.table.create(x.Instance, limit, x.key, x.Dir, x.Now)
 	x.Conn = c
 	return r

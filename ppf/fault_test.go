@@ -151,3 +151,89 @@ func TestRemoveUnderTraffic(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// misuse is a module that calls what it must not.
+type misuse struct{}
+
+var misuseContext context.Context
+
+func init() {
+	ppf.RegisterModule(ppf.ModuleInfo{Name: "misuse", Functions: []string{"misuse"}, New: func() ppf.Module { return misuse{} }})
+}
+
+func (misuse) Start(ctx context.Context, h *ppf.ModuleHost) error {
+	misuseContext = ctx
+	return h.Register(ppf.UserFunction{Name: "misuse", Bind: func(ppf.Binding) (ppf.Processor, error) { return ppf.ProcessFunc(createTwice), nil }})
+}
+
+func (misuse) Stop(context.Context) error { return nil }
+
+// createTwice makes a connection for whatever comes, for an ACK a second one.
+func createTwice(x *ppf.Exchange) ppf.Verdict {
+	if r := x.Create(0); r != packet.ReasonNone {
+		return x.Refuse(r, 0)
+	}
+	x.SetDeadline(0)
+	if x.In.TCP().Flags() == packet.ACK {
+		x.Create(0)
+	}
+	return x.Refuse(reasonRefuse, 0)
+}
+
+// TestMisuse: a connection is made only for a packet that can have one, and no
+// lock is left behind.
+func TestMisuse(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "misuse"))
+	segment := func(flags packet.TCPFlags, edit func([]byte) []byte) []byte {
+		return ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: flags}, EditIP: edit}.Bytes(t)
+	}
+	wantPanics := func(n uint64) {
+		t.Helper()
+		if got := b.Count("chain.panic", ppf.OutcomeDrop); got != n {
+			t.Errorf("%d panics, want %d", got, n)
+		}
+	}
+	tick := func() {
+		b.Env.Advance(2e9)
+		b.Engine.Handlers()[0].Tick(b.Env.Now())
+	}
+	b.Send(ppf.Forward, segment(packet.SYN, nil))
+	wantPanics(0)
+	tick() // a deadline of 0 is in the past
+	if n := b.Engine.Stats().Connections; n != 0 {
+		t.Errorf("%d connections are left after their deadline", n)
+	}
+	b.Send(ppf.Forward, segment(packet.ACK, nil))
+	wantPanics(1)
+	b.Send(ppf.Forward, segment(packet.SYN, nil)) // finds the connection, unlocked
+	wantPanics(2)
+	tick()
+	b.Send(ppf.Forward, segment(packet.SYN, func(ip []byte) []byte { ip[7] = 9; return ip })) // a fragment has no ports
+	wantPanics(3)
+	b.Send(ppf.Forward, errorAbout(t, ppftest.Client4, ppftest.Server4))
+	wantPanics(4)
+	if n := b.Engine.Stats().Connections; n != 0 {
+		t.Errorf("%d connections, want none", n)
+	}
+	b.Accounted()
+}
+
+// TestModuleContext: what a module starts lives as long as the engine, not as
+// the request that loaded it.
+func TestModuleContext(t *testing.T) {
+	b := ppftest.New(t)
+	request, cancel := context.WithCancel(t.Context())
+	if err := b.Engine.LoadModule(request, "misuse"); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := misuseContext.Err(); err != nil {
+		t.Errorf("the module's context ended with the request: %v", err)
+	}
+	if err := b.Engine.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if misuseContext.Err() == nil {
+		t.Error("the module's context outlives the engine")
+	}
+}

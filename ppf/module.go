@@ -11,8 +11,9 @@ import (
 // Module is a PFM, a proxy framework module: it provides user functions,
 // registers them when it is loaded and removes them when it is unloaded
 // (thesis 3.2.2). Start registers them through host and may open what they
-// need; when it fails it leaves nothing open. Stop is called once, after the
-// last packet left the module's functions, also after a failed Start.
+// need; ctx ends with the engine, whoever asked for the module. When Start fails
+// it leaves nothing open. Stop is called once, after the last packet left the
+// module's functions, also after a failed Start.
 type Module interface {
 	Start(ctx context.Context, host *ModuleHost) error
 	Stop(ctx context.Context) error
@@ -150,7 +151,7 @@ func (e *Engine) loadModule(ctx context.Context, name string) error {
 	}
 	m := &loadedModule{info: info, module: info.New(), host: &ModuleHost{engine: e, module: info.Name}}
 	e.events.Add(Event{Kind: EventModule, Text: "PROMETHOS: init() called for module " + info.Name})
-	if err := m.module.Start(ctx, m.host); err != nil {
+	if err := m.module.Start(e.ctx, m.host); err != nil {
 		m.stop(ctx)
 		return fmt.Errorf("module %s: start: %w", info.Name, err)
 	}

@@ -287,7 +287,9 @@ func (t *Table) Unlock(c *Conn) { c.mu.Unlock() }
 
 // SetDeadline sets when a locked connection expires, in nanoseconds since 1970.
 // The sweep runs once a second.
-func (t *Table) SetDeadline(c *Conn, at int64) { t.deadlineOf(c.index).Store(at) }
+func (t *Table) SetDeadline(c *Conn, at int64) {
+	t.deadlineOf(c.index).Store(max(at, 1)) // 0 marks a free cell
+}
 
 // Deadline is when the connection expires, in nanoseconds since 1970.
 func (t *Table) Deadline(c *Conn) int64 { return t.deadlineOf(c.index).Load() }

@@ -19,7 +19,8 @@ type Env struct {
 	mu     sync.Mutex
 	now    int64
 	random uint32
-	port   uint16
+	// Port is the port that was handed out last.
+	Port uint16
 	// Ports are the reserved ports; MaxPorts limits them, 0: no limit.
 	Ports    map[netip.AddrPort]bool
 	MaxPorts int
@@ -31,7 +32,7 @@ var _ ppf.Env = (*Env)(nil)
 
 // NewEnv starts the clock at one second, so that the zero time is in the past.
 func NewEnv() *Env {
-	return &Env{now: 1e9, port: 50000, Ports: map[netip.AddrPort]bool{}, OutSrc: netip.MustParseAddr("198.51.100.1")}
+	return &Env{now: 1e9, Port: 50000, Ports: map[netip.AddrPort]bool{}, OutSrc: netip.MustParseAddr("198.51.100.1")}
 }
 
 // Now reads the clock.
@@ -80,9 +81,9 @@ func (e *Env) ReservePort(a netip.Addr, _ packet.Protocol) (uint16, error) {
 	if e.MaxPorts > 0 && len(e.Ports) >= e.MaxPorts {
 		return 0, errors.New("no port left")
 	}
-	e.port++
-	e.Ports[netip.AddrPortFrom(a, e.port)] = true
-	return e.port, nil
+	e.Port++
+	e.Ports[netip.AddrPortFrom(a, e.Port)] = true
+	return e.Port, nil
 }
 
 // ReleasePort takes a port back.
