@@ -57,32 +57,40 @@ const (
 
 var native = binary.NativeEndian
 
-// errMalformed is a netlink message that contradicts itself.
-var errMalformed = errors.New("malformed netlink message")
+// What is wrong with a packet message.
+var (
+	// errMalformed is a message that does not even say which packet it is about.
+	errMalformed = errors.New("malformed netlink message")
+	// errUnusable is one that does, so that the packet can be dropped.
+	errUnusable = errors.New("malformed netlink message about a known packet")
+)
 
 func align4(n int) int { return (n + 3) &^ 3 }
 
 // parsePacket fills a frame from the body of a NFQNL_MSG_PACKET message, behind
-// its netlink header. Data aliases b.
+// its netlink header. Data aliases b. With errUnusable only ID means something.
 func parsePacket(b []byte, f *ppf.Frame) error {
 	if len(b) < nfHeaderLen {
 		return errMalformed
 	}
+	f.Action, f.Head, f.Body = ppf.Drop, nil, nil
 	f.Data, f.WireLen, f.Hook, f.In, f.Out, f.Mark = nil, 0, ppf.HookNone, 0, 0, 0
 	f.HasMAC, f.CsumNotReady, f.GSO, f.Link = false, false, false, packet.LinkRawIP
-	seen := false
+	known, seen := false, false
 	for b = b[nfHeaderLen:]; len(b) >= attrLen; {
 		n := int(native.Uint16(b))
 		if n < attrLen || n > len(b) {
-			return errMalformed
+			seen = false
+			break
 		}
 		kind, v := native.Uint16(b[2:])&0x3fff, b[attrLen:n:n]
 		b = b[min(align4(n), len(b)):]
 		switch {
-		case kind == attrPacketHdr && len(v) >= 7 && int(v[6]) < ppf.NumHooks-1:
-			f.ID = binary.BigEndian.Uint32(v)
-			f.Hook = ppf.Hook(v[6]) + ppf.Prerouting
-			seen = true
+		case kind == attrPacketHdr && len(v) >= 7:
+			f.ID, known = binary.BigEndian.Uint32(v), true
+			if int(v[6]) < ppf.NumHooks-1 {
+				f.Hook, seen = ppf.Hook(v[6])+ppf.Prerouting, true
+			}
 		case kind == attrMark && len(v) >= 4:
 			f.Mark = binary.BigEndian.Uint32(v)
 		case kind == attrInDev && len(v) >= 4:
@@ -103,6 +111,9 @@ func parsePacket(b []byte, f *ppf.Frame) error {
 		}
 	}
 	if !seen {
+		if known {
+			return errUnusable
+		}
 		return errMalformed
 	}
 	if f.WireLen == 0 {

@@ -154,26 +154,24 @@ func (q *queue) request(c *config) error {
 			return nil
 		}
 		if n >= nlHeaderLen+nfHeaderLen {
-			q.dropEarly(buf[:n])
+			var f ppf.Frame
+			if err := parsePacket(buf[nlHeaderLen:n], &f); err != errMalformed {
+				_ = q.drop(f.ID)
+			}
 		}
 	}
 }
 
-// dropEarly answers a packet that came while the queue was being configured.
-func (q *queue) dropEarly(b []byte) {
-	if parsePacket(b[nlHeaderLen:], &q.scratch()[0]) == nil {
-		f := &q.scratch()[0]
-		f.Action, f.Head, f.Body = ppf.Drop, nil, nil
-		var fixed [verdictRoom]byte
-		_ = unix.Sendto(q.fd, putVerdict(fixed[:], q.number, f, 0), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+// drop sends a verdict for a packet that cannot be judged, or whose verdict the
+// kernel did not take: it would wait in the queue for ever.
+func (q *queue) drop(id uint32) error {
+	var fixed [verdictRoom]byte
+	msg := putVerdict(fixed[:], q.number, &ppf.Frame{ID: id, Action: ppf.Drop}, 0)
+	for {
+		if err := unix.Sendto(q.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != unix.EINTR {
+			return err
+		}
 	}
-}
-
-func (q *queue) scratch() []ppf.Frame {
-	if q.frames == nil {
-		q.frames = make([]ppf.Frame, 1)
-	}
-	return q.frames
 }
 
 // run is the worker: read a batch, decide it, send the verdicts, until done is
@@ -231,6 +229,9 @@ func (q *queue) decide(h ppf.Handler, n int, now int64) {
 	frames := q.frames[:0]
 	for i := range n {
 		b := q.buf[i*messageLen : i*messageLen+int(q.hdrs[i].len)]
+		if len(b) < nlHeaderLen {
+			q.malformed.Add(1)
+		}
 		for len(b) >= nlHeaderLen {
 			length := int(native.Uint32(b))
 			if length < nlHeaderLen || length > len(b) {
@@ -245,11 +246,14 @@ func (q *queue) decide(h ppf.Handler, n int, now int64) {
 				}
 				frames = frames[:len(frames)+1]
 				f := &frames[len(frames)-1]
-				if parsePacket(b[nlHeaderLen:length], f) != nil {
+				f.Time = now
+				if err := parsePacket(b[nlHeaderLen:length], f); err != nil {
 					frames = frames[:len(frames)-1]
 					q.malformed.Add(1)
+					if err == errUnusable && q.drop(f.ID) != nil {
+						q.verdictErrors.Add(1)
+					}
 				}
-				f.Time = now
 			case unix.NLMSG_ERROR:
 				q.verdictErrors.Add(1)
 			}
@@ -267,14 +271,18 @@ func (q *queue) decide(h ppf.Handler, n int, now int64) {
 // answer sends the verdicts in order.
 func (q *queue) answer(frames []ppf.Frame) {
 	q.out = q.out[:0]
-	bytes := 0
+	first, bytes := 0, 0 // of the frames that the next send answers
 	for i := range frames {
 		f := &frames[i]
+		if len(f.Head)+len(f.Body) > copyRange {
+			f.Action, f.Head, f.Body = ppf.Drop, nil, nil
+			q.verdictErrors.Add(1)
+		}
 		fixed := putVerdict(q.fixed[i][:], q.number, f, q.mark)
 		length := int(native.Uint32(fixed))
 		if bytes > 0 && bytes+length > sendLimit {
-			q.send()
-			bytes = 0
+			q.send(frames[first:i])
+			first, bytes = i, 0
 		}
 		bytes += length
 		q.push(fixed)
@@ -284,11 +292,8 @@ func (q *queue) answer(frames []ppf.Frame) {
 			q.push(f.Body)
 			q.push(zeroPad[:align4(payload)-payload])
 		}
-		if f.Action != ppf.Drop {
-			q.sent.Add(1)
-		}
 	}
-	q.send()
+	q.send(frames[first:])
 }
 
 func (q *queue) push(b []byte) {
@@ -303,26 +308,33 @@ func (q *queue) push(b []byte) {
 // kernelAddr is the kernel's netlink address.
 var kernelAddr = unix.RawSockaddrNetlink{Family: unix.AF_NETLINK}
 
-// send sends what was pushed in one call.
-func (q *queue) send() {
-	if len(q.out) == 0 {
-		return
-	}
+// send sends what was pushed, the verdicts of these frames, in one call. When
+// the kernel does not take it, each of them gets a drop.
+func (q *queue) send(frames []ppf.Frame) {
 	msg := unix.Msghdr{
 		Name: (*byte)(unsafe.Pointer(&kernelAddr)), Namelen: unix.SizeofSockaddrNetlink, Iov: &q.out[0],
 	}
 	msg.SetIovlen(len(q.out))
+	q.out = q.out[:0]
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&msg)), 0)
-		if errno == unix.EINTR || errno == unix.EAGAIN {
+		switch errno {
+		case unix.EINTR, unix.EAGAIN:
 			continue
+		case 0:
+			for i := range frames {
+				if frames[i].Action != ppf.Drop {
+					q.sent.Add(1)
+				}
+			}
+			return
 		}
-		if errno != 0 {
+		for i := range frames {
 			q.verdictErrors.Add(1)
+			_ = q.drop(frames[i].ID) // when this fails too, the packet stays until the queue is closed
 		}
-		break
+		return
 	}
-	q.out = q.out[:0]
 }
 
 func (q *queue) close() {
