@@ -29,7 +29,7 @@ var places = []place{
 
 var firewalls = []lab.FirewallKind{lab.Plain, lab.CTInvalidDrop, lab.Masquerade}
 
-// TestMatrix sends transfers through the chain [tcp] at each hook, on each kind of
+// TestMatrix sends transfers, ours and those of curl and iperf3, through the chain [tcp] at each hook, on each kind of
 // host, in both families.
 func TestMatrix(t *testing.T) {
 	if len(places) != ppf.NumHooks-1 { // without HookNone
@@ -54,13 +54,14 @@ func (p place) test(t *testing.T, l *lab.Lab) {
 	s := web(t, server)
 	echo := must(server.StartEcho(t.Context(), "[::]:0"))(t)
 	t.Cleanup(func() { check(t, echo.Close()) })
+	foreign := closedPort(t, server)
 	d := start(t, l, fmt.Sprintf(`version: 1
 instances:
   - name: web
     hook: %s
-    match: {protocol: tcp, server: [%s, "%s"], port: [%d, %d]}
+    match: {protocol: tcp, server: [%s, "%s"], port: [%d, %d, %d]}
     chain: [tcp]
-`, p.hook, server.IPv4, server.IPv6, port(t, s.Addr), port(t, echo.Addr)))
+`, p.hook, server.IPv4, server.IPv6, port(t, s.Addr), port(t, echo.Addr), foreign))
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			before := d.accounted(t)
@@ -71,8 +72,22 @@ instances:
 				t.Errorf("%d packets went through the chain: too few", n)
 			}
 			undisturbed(t, d)
+			t.Run("curl", func(t *testing.T) { curl(t, client, at(hostPort(server, f.network, port(t, s.Addr)))) })
+			undisturbed(t, d)
 		})
 	}
+	t.Run("iperf3", func(t *testing.T) {
+		need(t, "iperf3")
+		iperf3Server(t, server, foreign)
+		for _, f := range families {
+			t.Run(f.name, func(t *testing.T) { iperf3(t, client, server, f.network, foreign) })
+		}
+		// A client that ends a test closes while the server still sends: what comes
+		// after its RST is no part of a connection.
+		if s := d.accounted(t); s.Packets.Unchanged+s.Unmatched.In > 0 {
+			t.Errorf("stats: %+v, no instance %+v", s.Packets, s.Unmatched)
+		}
+	})
 }
 
 // volume is how much goes through one cell of the matrix.

@@ -10,8 +10,9 @@ import (
 	"github.com/promethos/promethos/lab"
 )
 
-// closedPort is a port of a host where nobody listens: scans that are no TCP get
-// an answer from there, if they arrive.
+// closedPort is a port of a host where nobody listens: for scans, which get an
+// answer from there if they arrive, and for programs that cannot be asked which
+// port they got.
 func closedPort(t *testing.T, h *lab.Host) uint16 {
 	t.Helper()
 	listener := must(h.Listen(t.Context(), "tcp", "[::]:0"))(t)

@@ -1,12 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/promethos/promethos/lab"
@@ -75,96 +69,5 @@ func TestShortConnections(t *testing.T) {
 	undisturbed(t, d)
 	if s := d.accounted(t); s.Connections > connections {
 		t.Errorf("%d connections in the table after %d", s.Connections, connections)
-	}
-}
-
-// TestCurl fetches with a client that is not ours.
-func TestCurl(t *testing.T) {
-	need(t, "curl")
-	l := up(t, lab.Options{})
-	w := web(t, l.Server)
-	d := withServer(t, l, "forward", port(t, w.Addr), "")
-	for _, f := range families {
-		s := at(hostPort(l.Server, f.network, port(t, w.Addr)))
-		file := filepath.Join(t.TempDir(), "body")
-		r := execute(t, l.Client, "curl", "--silent", "--show-error", "--fail", "--globoff", "--max-time", "30", "--output", file, s.DataURL(20_000_000, 5))
-		if r.status != 0 {
-			t.Fatalf("curl over %s: status %d: %s", f.name, r.status, r.errors)
-		}
-		sameData(t, file, 20_000_000, 5)
-	}
-	undisturbed(t, d)
-}
-
-// TestIPerf3 runs one and four streams in both directions with a tool that is not
-// ours.
-func TestIPerf3(t *testing.T) {
-	need(t, "iperf3")
-	l := up(t, lab.Options{})
-	// iperf3 cannot be asked which port it got; this one is free a moment before.
-	probe := must(l.Server.Listen(t.Context(), "tcp", ":0"))(t)
-	p := port(t, probe.Addr().String())
-	check(t, probe.Close())
-	d := withServer(t, l, "forward", p, "")
-	server := l.Server.Command(t.Context(), "iperf3", "--server", "--port", strconv.Itoa(int(p)))
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Wait() }) // it ends with the test's context, by a signal
-	eventually(t, "iperf3 listens", func() (bool, string) {
-		c, err := l.Server.Dial(within(t, patience), "tcp4", hostPort(l.Server, "tcp4", p))
-		if err != nil {
-			return false, err.Error()
-		}
-		return c.Close() == nil, ""
-	})
-	for _, f := range families {
-		for _, streams := range []int{1, 4} {
-			for _, reverse := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%d streams/reverse %v", f.name, streams, reverse), func(t *testing.T) {
-					args := []string{"--json", "--client", l.Server.Addr(f.network).String(), "--port", strconv.Itoa(int(p)), "--time", "1", "--parallel", strconv.Itoa(streams)}
-					if reverse {
-						args = append(args, "--reverse")
-					}
-					var r result
-					eventually(t, "iperf3 is free", func() (bool, string) {
-						r = execute(t, l.Client, "iperf3", args...)
-						return !strings.Contains(r.out, "server is busy"), r.out
-					})
-					var report struct {
-						Error string
-						End   struct {
-							SumReceived struct {
-								Bytes uint64
-							} `json:"sum_received"`
-						}
-					}
-					if err := json.Unmarshal([]byte(r.out), &report); err != nil {
-						t.Fatalf("iperf3: %v: %s", err, r.out)
-					}
-					if r.status != 0 || report.Error != "" || report.End.SumReceived.Bytes == 0 {
-						t.Errorf("iperf3: status %d, %q, %d bytes", r.status, report.Error, report.End.SumReceived.Bytes)
-					}
-				})
-			}
-		}
-	}
-	s := d.accounted(t)
-	// A client that ends a test closes while the server still sends: what comes
-	// after its RST is no part of a connection.
-	if s.Packets.Sent == 0 || s.Packets.Unchanged+s.Unmatched.In > 0 {
-		t.Errorf("stats: %+v, no instance %+v", s.Packets, s.Unmatched)
-	}
-}
-
-// sameData compares a file with lab.Data.
-func sameData(t *testing.T, file string, n int64, seed uint64) {
-	t.Helper()
-	f := must(os.Open(file))(t)
-	defer f.Close()
-	if at, err := difference(f, lab.Data(seed, n)); err != nil {
-		t.Fatal(err)
-	} else if at >= 0 {
-		t.Errorf("%s differs from what was sent at byte %d", file, at)
 	}
 }
