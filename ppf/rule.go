@@ -76,23 +76,13 @@ func exchangeHooks() [2][]Hook { return [2][]Hook{{Forward, Output}, {Prerouting
 // replaced as a whole.
 type snapshot struct {
 	byHook [NumHooks]hookRules
-	all    []*Rule // every rule once, for packets that hide what they are
+	all    ruleList // every rule once, for packets that hide what they are
 	refuse []netip.Prefix
 }
 
 type hookRules struct {
-	rules  []*Rule
+	rules  ruleList
 	groups []Hook // the groups of the connections that pass here
-}
-
-// match finds the first rule that selects t.
-func matchRule(rules []*Rule, t *Tuple) *Rule {
-	for _, r := range rules {
-		if r.Criteria.Match(t) {
-			return r
-		}
-	}
-	return nil
 }
 
 // refuses reports whether an address belongs to a server that refuses what no
@@ -104,14 +94,11 @@ func (s *snapshot) refuses(a netip.Addr) bool {
 // publish builds a new snapshot from the rules and gives it to the workers;
 // Engine.mu is held.
 func (e *Engine) publish() {
-	s := &snapshot{refuse: e.refusePrefixes()}
+	s := &snapshot{all: newRuleList(e.allRules()), refuse: e.refusePrefixes()}
 	for h := range e.chains {
+		hr := &s.byHook[h]
+		hr.rules = newRuleList(e.chains[h])
 		for _, r := range e.chains[h] {
-			if !slices.Contains(s.all, r) {
-				s.all = append(s.all, r)
-			}
-			hr := &s.byHook[h]
-			hr.rules = append(hr.rules, r)
 			if proxy := e.proxy.find(r.Number); proxy != nil && !slices.Contains(hr.groups, proxy.Group) {
 				hr.groups = append(hr.groups, proxy.Group)
 			}
@@ -154,9 +141,11 @@ func (e *Engine) refusePrefixes() []netip.Prefix {
 // allRules lists every rule once, in the order of hooks.
 func (e *Engine) allRules() []*Rule {
 	var list []*Rule
+	seen := map[*Rule]bool{}
 	for h := range e.chains {
 		for _, r := range e.chains[h] {
-			if !slices.Contains(list, r) {
+			if !seen[r] {
+				seen[r] = true
 				list = append(list, r)
 			}
 		}

@@ -106,7 +106,7 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 	x := &w.x
 	hr := &s.byHook[x.Hook]
-	rules := hr.rules
+	rules := &hr.rules
 	in := x.In
 	quoted := reason == packet.ReasonNone && in.IsICMPError()
 	switch {
@@ -128,7 +128,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		x.hasKey = true
 	default:
 		// A fragment is taken at PREROUTING for the instances of every hook.
-		rules = s.all
+		rules = &s.all
 	}
 	if x.hasKey {
 		for _, group := range hr.groups {
@@ -144,10 +144,10 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		}
 	}
 	w.fillTuple(reason, quoted)
-	r := matchRule(rules, &w.tuple)
+	r := rules.match(&w.tuple)
 	if r == nil && quoted {
 		w.fillTuple(reason, false)
-		r = matchRule(rules, &w.tuple)
+		r = rules.match(&w.tuple)
 	}
 	if r == nil {
 		return 0, nil
