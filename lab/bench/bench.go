@@ -32,6 +32,8 @@ type Row struct {
 	Unit     string       `json:"unit"`
 	Ratio    float64      `json:"ratio"` // median over the runs; bigger is better for us
 	Runs     [][2]float64 `json:"runs"`  // ours, baseline
+
+	less bool // of what is measured less is better: the ratio is that of baseline to ours
 }
 
 // Result is one benchmark's outcome.
@@ -42,7 +44,9 @@ type Result struct {
 	Timing map[string]ppf.TimingSummary `json:"timing,omitempty"`
 }
 
-var all = map[string]func(context.Context, Options) (*Result, error){"nfqueue": nfqueue}
+var all = map[string]func(context.Context, Options) (*Result, error){
+	"connections": connections, "instances": instances, "latency": latency, "nfqueue": nfqueue,
+}
 
 // Names lists the benchmarks.
 func Names() []string { return slices.Sorted(maps.Keys(all)) }
@@ -59,21 +63,25 @@ func Run(ctx context.Context, name string, o Options) (*Result, error) {
 	return f(ctx, o)
 }
 
-// measure interleaves runs of ours and of the baseline and takes medians.
-func measure(name, against, unit string, runs int, ours, baseline func() (float64, error)) (Row, error) {
-	r := Row{Name: name, Against: against, Unit: unit}
+// measure interleaves runs of ours and of the baseline and takes medians. r says
+// what is measured.
+func measure(r Row, runs int, ours, baseline func() (float64, error)) (Row, error) {
 	var a, b, ratios []float64
 	for range runs {
 		x, err := ours()
 		if err != nil {
-			return r, fmt.Errorf("bench %s: %w", name, err)
+			return r, fmt.Errorf("bench %s: %w", r.Name, err)
 		}
 		y, err := baseline()
 		if err != nil {
-			return r, fmt.Errorf("bench %s: %s: %w", name, against, err)
+			return r, fmt.Errorf("bench %s: %s: %w", r.Name, r.Against, err)
 		}
 		r.Runs = append(r.Runs, [2]float64{x, y})
-		a, b, ratios = append(a, x), append(b, y), append(ratios, x/y)
+		ratio := x / y
+		if r.less {
+			ratio = y / x
+		}
+		a, b, ratios = append(a, x), append(b, y), append(ratios, ratio)
 	}
 	r.Ours, r.Baseline, r.Ratio = median(a), median(b), median(ratios)
 	return r, nil

@@ -111,13 +111,13 @@ func nfqueue(ctx context.Context, o Options) (r *Result, err error) {
 		{"tcp, 4 streams down", "tcp", lab.BulkOptions{Duration: o.Duration, Streams: 4, Reverse: true}},
 		{"pass, 1 stream up", "pass", lab.BulkOptions{Duration: o.Duration}},
 	} {
-		done, err := measure(row.name, plain, "bit/s", o.Runs, sites[row.chain].throughput(ctx, row.bulk), sites[""].throughput(ctx, row.bulk))
+		done, err := measure(Row{Name: row.name, Against: plain, Unit: "bit/s"}, o.Runs, sites[row.chain].throughput(ctx, row.bulk), sites[""].throughput(ctx, row.bulk))
 		if err != nil {
 			return r, err
 		}
 		r.Rows = append(r.Rows, done)
 	}
-	done, err := measure("tcp, short connections", plain, "1/s", o.Runs, sites["tcp"].connections(ctx, shortConnections), sites[""].connections(ctx, shortConnections))
+	done, err := measure(Row{Name: "tcp, short connections", Against: plain, Unit: "1/s"}, o.Runs, sites["tcp"].connections(ctx, shortConnections), sites[""].connections(ctx, shortConnections))
 	if err != nil {
 		return r, err
 	}
