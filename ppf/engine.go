@@ -40,6 +40,7 @@ type Engine struct {
 	workers      []*worker
 	pluginConfig map[string]string
 	emitter      atomic.Pointer[func([]byte) error]
+	follower     atomic.Pointer[func(*Fate)]
 
 	// ctx is what modules are started under: the engine's life.
 	ctx    context.Context

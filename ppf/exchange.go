@@ -32,6 +32,17 @@ type finding struct {
 	do     Do
 }
 
+// outcome is what the finding leads to where the packet is sent.
+func (f *finding) outcome() Outcome {
+	switch {
+	case f.do == DoRepair:
+		return OutcomeRepair
+	case f.reason.Info().Class == packet.Refused:
+		return OutcomeWouldDrop
+	}
+	return OutcomeWouldRepair
+}
+
 // Exchange is one received packet and the packet to send in its place, on its
 // way through the user functions of a flow. It carries the seven values of
 // thesis 4.1.2 (instance, direction, received packet, packet to send, in and
@@ -65,6 +76,9 @@ type Exchange struct {
 	found     [maxFindings]finding
 	foundN    int
 	value     uint64 // of the last Refuse
+	number    InstanceNumber
+	dropped   bool // for cause, or would be
+	cause     Cause
 	quote     packet.Quote
 	received  packet.Packet
 }

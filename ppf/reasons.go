@@ -23,7 +23,8 @@ var (
 		Doc: "the packet that the chain built is incomplete or too long"})
 	// ReasonCut is a packet longer than the source can hand over.
 	ReasonCut = newReason(ReasonInfo{Name: "source.cut", Field: "frame.length",
-		Doc: "the packet is longer than the source's copy range, so not all of it was received", Trips: "none known"})
+		Doc:   "the packet is longer than the source's copy range or the capture's snap length, so not all of it is there",
+		Trips: "captures made with a snap length, when they are replayed", Relax: "tcpdump -s 0 and capture again"})
 	// ReasonTableFull and ReasonInstanceFull are the limits of connections.
 	ReasonTableFull = newReason(ReasonInfo{Name: "conn.limit-table", Field: "connections",
 		Doc:   "the table of connections is full",

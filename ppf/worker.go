@@ -22,6 +22,7 @@ type worker struct {
 	batches   uint64
 	engineOwn counters // packets that no instance matches
 	timing    *Timing  // nil: not measured
+	fate      Fate     // of the last frame, where somebody follows
 }
 
 func newWorker(e *Engine, id int) *worker {
@@ -37,6 +38,7 @@ func (w *worker) Handle(batch []Frame) {
 	defer w.mu.Unlock()
 	w.batches++
 	s := w.engine.snap.Load()
+	follower := w.engine.follower.Load()
 	for i := range batch {
 		f := &batch[i]
 		f.Action, f.Head, f.Body = Drop, nil, nil
@@ -44,9 +46,12 @@ func (w *worker) Handle(batch []Frame) {
 			start := w.engine.env.Now()
 			w.decide(s, f)
 			w.timing.add(w.engine.env.Now() - start)
-			continue
+		} else {
+			w.decide(s, f)
 		}
-		w.decide(s, f)
+		if follower != nil {
+			w.tell(f, *follower)
+		}
 	}
 }
 
@@ -68,6 +73,7 @@ func (x *Exchange) reset(f *Frame) {
 	x.InDev = Device{f.In, x.worker.engine.env}
 	x.OutDev = Device{f.Out, x.worker.engine.env}
 	x.frame, x.hasKey, x.unchanged, x.counted, x.foundN, x.value = f, false, false, false, 0, 0
+	x.number, x.dropped = 0, false
 	x.Out.Reset()
 }
 
@@ -86,10 +92,11 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 		}
 	}()
 	reason := x.In.Parse(f.Link, f.Data)
-	if reason == packet.ReasonNone && f.WireLen > len(f.Data) {
-		reason = ReasonCut
+	if f.WireLen > len(f.Data) {
+		reason = ReasonCut // whatever else seems wrong with it may come from that
 	}
 	number, plugin := w.find(s, reason)
+	x.number = number
 	switch {
 	case number == 0:
 		w.noInstance(s, reason)
@@ -213,12 +220,12 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 	src, dst := w.x.In.Src(), w.x.In.Dst()
 	if !src.IsValid() {
 		c.Dropped++
-		w.engineOwn.count(reason, OutcomeDrop)
+		w.countDrop(&w.engineOwn, reason, OutcomeDrop)
 		return
 	}
 	if len(s.refuse) > 0 && (s.refuses(src) || s.refuses(dst)) {
 		c.Dropped++
-		w.engineOwn.count(ReasonOthers, OutcomeDrop)
+		w.countDrop(&w.engineOwn, ReasonOthers, OutcomeDrop)
 		return
 	}
 	c.Unchanged++
@@ -239,7 +246,13 @@ func (w *worker) refuseEarly(n InstanceNumber, reason Reason) {
 	c.In++
 	c.InBytes += uint64(x.frame.WireLen)
 	c.Dropped++
-	w.engineOwn.count(reason, OutcomeDrop)
+	w.countDrop(&w.engineOwn, reason, OutcomeDrop)
+}
+
+// countDrop counts why the packet is dropped, or would be.
+func (w *worker) countDrop(all *counters, r Reason, o Outcome) {
+	all.count(r, o)
+	w.x.cause, w.x.dropped = Cause{r, o, w.x.value}, true
 }
 
 func (w *worker) countersOf(p *ProxyInstance) *counters {
@@ -314,13 +327,13 @@ func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
 	f.Head, f.Body = nil, nil
 	w.countFindings(all, c)
 	if x.Instance.do(r, x) == DoMonitor {
-		all.count(r, OutcomeWouldDrop)
+		w.countDrop(all, r, OutcomeWouldDrop)
 		c.Unchanged++
 		f.Action = Accept
 		w.say(r, OutcomeWouldDrop)
 		return
 	}
-	all.count(r, OutcomeDrop)
+	w.countDrop(all, r, OutcomeDrop)
 	c.Dropped++
 	f.Action = Drop
 	w.say(r, OutcomeDrop)
@@ -331,15 +344,9 @@ func (w *worker) countFindings(all *counters, c *FlowCounters) {
 	x := &w.x
 	repaired := false
 	for _, found := range x.found[:x.foundN] {
-		switch {
-		case found.do == DoRepair:
-			all.count(found.reason, OutcomeRepair)
-			repaired = true
-		case found.reason.Info().Class == packet.Refused:
-			all.count(found.reason, OutcomeWouldDrop)
-		default:
-			all.count(found.reason, OutcomeWouldRepair)
-		}
+		o := found.outcome()
+		all.count(found.reason, o)
+		repaired = repaired || o == OutcomeRepair
 	}
 	if repaired && x.frame.Action == Accept {
 		c.Repaired++
@@ -375,7 +382,7 @@ func (w *worker) panicked(fault any) {
 		c.InBytes += uint64(x.frame.WireLen)
 	}
 	c.Dropped++
-	all.count(ReasonPanic, OutcomeDrop)
+	w.countDrop(all, ReasonPanic, OutcomeDrop)
 	if x.Instance != nil && !x.Instance.events.allow(x.Now) {
 		return
 	}
