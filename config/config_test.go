@@ -42,7 +42,7 @@ func TestWrong(t *testing.T) {
 		{"key twice", "version: 1\nversion: 1\n", []string{`2:1: key "version" stands twice`}},
 		{"relative control", "version: 1\ncontrol: run/x.sock\n", []string{`2:10: control: "run/x.sock" is not an absolute path`}},
 		{"metrics", "version: 1\nmetrics: 127.0.0.1:9477\n", []string{"2:10: metrics: this build has no metrics server"}},
-		{"module dirs", "version: 1\nmodule_dirs: [/etc/x]\n", []string{"2:14: module_dirs: this build loads no modules"}},
+		{"module dirs", "version: 1\nmodule_dirs: [/nosuch/folder]\n", []string{"2:15: module_dirs[0]: open /nosuch/folder: no such file or directory"}},
 		{"on_exit", "version: 1\non_exit: stay\n", []string{`2:10: on_exit: "stay" is unknown`}},
 		{"queue too high", "version: 1\nqueue: 65001\n", []string{"2:8: queue: queue number 65001 is too high"}},
 		{"queue text", "version: 1\nqueue: x\n", []string{`2:8: queue: "x" is not a number`}},

@@ -75,7 +75,7 @@ type document struct {
 	Version    located[int]               `conf:"version"`
 	Control    located[string]            `conf:"control"`
 	Metrics    located[string]            `conf:"metrics"`
-	ModuleDirs located[[]string]          `conf:"module_dirs"`
+	ModuleDirs []located[string]          `conf:"module_dirs"`
 	OnExit     choice[ppf.OnExit]         `conf:"on_exit"`
 	Queue      located[uint16]            `conf:"queue"`
 	Plugins    located[map[string]string] `conf:"plugins"`
@@ -202,6 +202,7 @@ type loader struct {
 	problems  []ppf.Problem
 	instances []instance
 	spec      ppf.Spec
+	known     []string // user functions that there are
 }
 
 func (l *loader) add(pos ppf.Pos, path, fix, what string, args ...any) {
@@ -274,9 +275,7 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 	if doc.Metrics.Set {
 		l.add(doc.Metrics.Pos, "metrics", "leave it out; `promethos stats` has the numbers", "this build has no metrics server")
 	}
-	if doc.ModuleDirs.Set {
-		l.add(doc.ModuleDirs.Pos, "module_dirs", "leave it out; built-in modules load by themselves", "this build loads no modules from files")
-	}
+	l.moduleDirs(filepath.Dir(name), doc)
 	l.spec.Control = control.DefaultSocket
 	if doc.Control.Set {
 		if l.spec.Control = doc.Control.Value; !filepath.IsAbs(l.spec.Control) {
@@ -298,6 +297,33 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 	}
 	for i, pattern := range doc.Include.Value {
 		l.include(filepath.Dir(name), fmt.Sprintf("include[%d]", i), pattern)
+	}
+}
+
+// moduleDirs looks what modules there are: their functions are known from here
+// on. A file that is no module is doubtful only, as a folder may hold others.
+func (l *loader) moduleDirs(base string, doc *document) {
+	for i, dir := range doc.ModuleDirs {
+		path, full := fmt.Sprintf("module_dirs[%d]", i), dir.Value
+		if !filepath.IsAbs(full) {
+			full = filepath.Join(base, full)
+		}
+		full, err := filepath.Abs(full)
+		if err == nil {
+			_, err = os.ReadDir(full)
+		}
+		if err != nil {
+			l.add(dir.Pos, path, "check the path and its permissions", "%v", err)
+			continue
+		}
+		l.spec.ModuleDirs = append(l.spec.ModuleDirs, full)
+	}
+	found, errs := ppf.FindModules(l.spec.ModuleDirs)
+	for _, err := range errs {
+		l.problems = append(l.problems, ppf.Problem{Pos: doc.ModuleDirs[0].Pos, Path: "module_dirs", What: err.Error(), Warning: true})
+	}
+	for _, m := range slices.Concat(ppf.BuiltinModules(), found) {
+		l.known = append(l.known, m.Functions...)
 	}
 }
 

@@ -174,16 +174,12 @@ func (l *loader) functions(list located[[]located[string]], path string) []strin
 	if len(list.Value) == 0 {
 		l.add(list.Pos, path, "name at least one user function", "the list is empty")
 	}
-	var known []string
-	for _, m := range ppf.BuiltinModules() {
-		known = append(known, m.Functions...)
-	}
 	var names []string
 	for i, f := range list.Value {
 		p := fmt.Sprintf("%s[%d]", path, i)
 		switch {
-		case !slices.Contains(known, f.Value):
-			l.add(f.Pos, p, ppf.Suggest(f.Value, known), "user function %q is unknown", f.Value)
+		case !slices.Contains(l.known, f.Value):
+			l.add(f.Pos, p, ppf.Suggest(f.Value, l.known), "user function %q is unknown", f.Value)
 		case slices.Contains(names, f.Value):
 			l.add(f.Pos, p, "keep one of them", "user function %q stands twice in one flow", f.Value)
 		}

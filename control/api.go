@@ -66,9 +66,13 @@ type FunctionInfo struct {
 // ModuleInfo describes a PFM.
 type ModuleInfo struct {
 	Name      string   `json:"name"`
+	Kind      string   `json:"kind"` // "built-in", "wasm" or "data"
+	File      string   `json:"file,omitempty"`
 	Aliases   []string `json:"aliases"`
 	Version   string   `json:"version"`
 	Loaded    bool     `json:"loaded"`
+	State     string   `json:"state"`
+	Faults    uint64   `json:"faults"`
 	Functions []string `json:"functions"`
 	Doc       string   `json:"doc"`
 }

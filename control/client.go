@@ -163,9 +163,9 @@ func (c *Client) Reconfig(ctx context.Context, n ppf.InstanceNumber, config stri
 	return c.do(ctx, "POST", "reconfig", reconfigRequest{n, config}, &struct{}{})
 }
 
-// Module loads, unloads or reloads a PFM.
-func (c *Client) Module(ctx context.Context, do, name string) error {
-	return c.do(ctx, "POST", "module", moduleRequest{do, name}, &struct{}{})
+// Module loads, unloads or reloads a PFM; force unloads one that is in use.
+func (c *Client) Module(ctx context.Context, do, name string, force bool) error {
+	return c.do(ctx, "POST", "module", moduleRequest{do, name, force}, &struct{}{})
 }
 
 // StartTiming makes the daemon measure its processing time per packet.

@@ -189,7 +189,7 @@ func TestCommands(t *testing.T) {
 	for do, want := range map[string]string{
 		"load": "module nosuch: unknown", "unload": "module nosuch: not loaded", "reload": "module nosuch: not loaded", "explode": `unknown request "explode"`,
 	} {
-		if err := c.Module(ctx, do, "nosuch"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := c.Module(ctx, do, "nosuch", false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("module %s: %v, want %q", do, err, want)
 		}
 	}

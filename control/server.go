@@ -137,7 +137,7 @@ func (s *Server) functions() []FunctionInfo {
 func (s *Server) modules() []ModuleInfo {
 	list := []ModuleInfo{}
 	for _, m := range s.backend.Engine().Modules() {
-		list = append(list, ModuleInfo{m.Name, m.Aliases, m.Version, m.Loaded, m.Functions, m.Doc})
+		list = append(list, ModuleInfo{m.Name, m.Kind, m.File, m.Aliases, m.Version, m.Loaded, m.State, m.Faults, m.Functions, m.Doc})
 	}
 	return list
 }
@@ -229,8 +229,9 @@ func (s *Server) reconfig(r *http.Request) (any, error) {
 
 // moduleRequest is the body of POST /v1/module.
 type moduleRequest struct {
-	Do   string `json:"do"` // load, unload or reload
-	Name string `json:"name"`
+	Do    string `json:"do"`    // load, unload or reload
+	Name  string `json:"name"`  // a name, an alias or an absolute path
+	Force bool   `json:"force"` // unload what is in use
 }
 
 func (s *Server) module(r *http.Request) (any, error) {
@@ -242,7 +243,7 @@ func (s *Server) module(r *http.Request) (any, error) {
 	case "load":
 		err = s.backend.Engine().LoadModule(r.Context(), q.Name)
 	case "unload":
-		err = s.backend.Engine().UnloadModule(r.Context(), q.Name)
+		err = s.backend.Engine().UnloadModule(r.Context(), q.Name, q.Force)
 	case "reload":
 		err = s.backend.Engine().ReloadModule(r.Context(), q.Name)
 	default:

@@ -151,8 +151,8 @@ func TestFunctionMissing(t *testing.T) {
 	b.Accounted()
 }
 
-// TestModuleState: the state a module adds goes with its connection and with
-// the module.
+// TestModuleState: the state a module adds goes with its connection, stays when
+// the module is reloaded, and goes when it is unloaded.
 func TestModuleState(t *testing.T) {
 	b := ppftest.New(t, ppftest.Instance("a", "keyed"))
 	want := func(n byte) {
@@ -173,11 +173,21 @@ func TestModuleState(t *testing.T) {
 	if n := b.Engine.Stats().Connections; n != 1 {
 		t.Errorf("%d connections after a reload of the module, want 1", n)
 	}
+	want(3)
+	if err := b.Engine.UnloadModule(t.Context(), "pieces", true); err != nil {
+		t.Fatal(err)
+	}
+	if action, _ := b.Send(ppf.Forward, to(t, 99)); action != ppf.Drop || b.Count("chain.function-missing", ppf.OutcomeDrop) != 1 {
+		t.Errorf("unloaded by force: %v", action)
+	}
+	if err := b.Engine.LoadModule(t.Context(), "pieces"); err != nil {
+		t.Fatal(err)
+	}
 	want(1)
 }
 
 // TestModuleFails: a module that cannot start leaves nothing behind, and one
-// that cannot start again leaves its instances closed.
+// that cannot start again leaves the one that runs.
 func TestModuleFails(t *testing.T) {
 	t.Cleanup(func() { partsOff = false })
 	b := ppftest.New(t)
@@ -204,25 +214,28 @@ func TestModuleFails(t *testing.T) {
 	if err := b.Engine.LoadModule(t.Context(), "pieces"); err != nil {
 		t.Errorf("load of what is loaded: %v", err)
 	}
-	if err := b.Engine.UnloadModule(t.Context(), "pieces"); err == nil || !strings.Contains(err.Error(), "is used by instance a") {
+	if err := b.Engine.UnloadModule(t.Context(), "pieces", false); err == nil || !strings.Contains(err.Error(), "is used by instance a") {
 		t.Errorf("unload while it is used: %v", err)
 	}
 	partsOff = true
 	if err := b.Engine.ReloadModule(t.Context(), "parts"); !errors.Is(err, errPartsOff) {
 		t.Errorf("reload: %v", err)
 	}
-	if action, _ := b.Send(ppf.Forward, to(t, 1)); action != ppf.Drop || b.Count("chain.function-missing", ppf.OutcomeDrop) != 1 {
-		t.Errorf("without its module: %v", action)
-	}
-	if err := b.Engine.ReloadModule(t.Context(), "parts"); err == nil || !strings.Contains(err.Error(), "not loaded") {
-		t.Errorf("reload of what is not loaded: %v", err)
+	if action, _ := b.Send(ppf.Forward, to(t, 1)); action != ppf.Accept || !loaded() {
+		t.Errorf("after a reload that failed: %v, loaded %v", action, loaded())
 	}
 	partsOff = false
-	if err := b.Engine.LoadModule(t.Context(), "parts"); err != nil {
+	if err := b.Engine.ReloadModule(t.Context(), "parts"); err != nil {
 		t.Fatal(err)
 	}
 	if action, _ := b.Send(ppf.Forward, to(t, 1)); action != ppf.Accept {
-		t.Errorf("with its module back: %v", action)
+		t.Errorf("after a reload: %v", action)
+	}
+	if err := b.Engine.UnloadModule(t.Context(), "parts", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Engine.ReloadModule(t.Context(), "parts"); err == nil || !strings.Contains(err.Error(), "not loaded") {
+		t.Errorf("reload of what is not loaded: %v", err)
 	}
 	b.Accounted()
 }

@@ -16,6 +16,7 @@ func CheckSpec(spec *Spec) []Problem {
 		return []Problem{{Path: "plugins", What: err.Error()}}
 	}
 	defer e.Close(context.Background())
+	e.moduleDirs = spec.ModuleDirs
 	var problems []Problem
 	for i := range spec.Instances {
 		in := &spec.Instances[i]

@@ -54,6 +54,7 @@ type Engine struct {
 	plugins     map[string]Plugin
 	proxy       *proxyPlugin
 	modules     moduleSet
+	moduleDirs  []string
 	chains      [NumHooks][]*Rule
 	nextNumber  InstanceNumber
 	configuring *Rule    // the rule whose plugin instance is being made
@@ -75,9 +76,10 @@ func New(o Options) (*Engine, error) {
 	}
 	e.SetEmitter(o.Emit)
 	e.proxy = newProxyPlugin(e)
-	e.functions = newFunctionRegistry(func() {
-		e.proxy.rebind()
+	e.functions = newFunctionRegistry(func(next map[string]*UserFunction, strict bool, publish func()) error {
+		err := e.proxy.rebind(next, strict, publish)
 		e.synchronize()
+		return err
 	})
 	e.snap.Store(&snapshot{})
 	if _, _, err := e.plugin("PROXY"); err != nil {
@@ -223,12 +225,15 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 
 	// Everything that can fail comes first and changes nothing that packets see.
 	made := map[string]*ProxyInstance{}
+	dirs := e.moduleDirs
+	e.moduleDirs = spec.ModuleDirs
 	for _, c := range changes {
 		if c.What != "add" && c.What != "change" {
 			continue
 		}
 		proxy, err := e.prepare(spec.instance(c.Name))
 		if err != nil {
+			e.moduleDirs = dirs
 			return nil, fmt.Errorf("instance %s: %w", c.Name, err)
 		}
 		made[c.Name] = proxy

@@ -346,7 +346,7 @@ func TestCommands(t *testing.T) {
 	if action, out := b.Send(ppf.Forward, syn); action != ppf.Accept || !bytes.Equal(out, syn) {
 		t.Errorf("through pass: %v", action)
 	}
-	wrong("function pass is used by instance", e.UnloadModule(t.Context(), "pass"))
+	wrong("function pass is used by instance", e.UnloadModule(t.Context(), "pass", false))
 
 	test := must(add(ppf.Input, 0, "TEST", "any text"))
 	if action, out := b.Send(ppf.Input, syn); action != ppf.Accept || !bytes.Equal(out, syn) {
@@ -371,7 +371,7 @@ func TestCommands(t *testing.T) {
 	if _, err := e.FlushRules(ppf.HookNone); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.UnloadModule(t.Context(), "pass"); err != nil {
+	if err := e.UnloadModule(t.Context(), "pass", false); err != nil {
 		t.Error(err)
 	}
 	b.Accounted()
@@ -396,10 +396,10 @@ func TestModules(t *testing.T) {
 	if action, _ := b.Send(ppf.Forward, to(t, 99)); action != ppf.Accept {
 		t.Errorf("after a reload: %v", action)
 	}
-	if err := e.UnloadModule(t.Context(), "modull"); err != nil {
+	if err := e.UnloadModule(t.Context(), "modull", false); err != nil {
 		t.Error(err)
 	}
-	if err := e.UnloadModule(t.Context(), "modull"); err == nil {
+	if err := e.UnloadModule(t.Context(), "modull", false); err == nil {
 		t.Error("a module was unloaded twice")
 	}
 }

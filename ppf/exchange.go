@@ -73,6 +73,7 @@ type Exchange struct {
 	unchanged bool
 	counted   bool // in the flow's In
 	passes    bool // the function that runs now may call SendReceived
+	failOpen  bool // the last Refuse lets the received packet pass
 	found     [maxFindings]finding
 	foundN    int
 	value     uint64 // of the last Refuse
@@ -149,6 +150,22 @@ func (x *Exchange) Refuse(r Reason, value uint64) Verdict {
 	x.value = value
 	return Verdict{Action: Drop, Reason: r}
 }
+
+// CannotJudge ends the chain because the function itself is out of order. The
+// instance's fail policy decides: with fail: closed it is a refusal, with fail:
+// open the received packet passes, counted as would-drop.
+func (x *Exchange) CannotJudge(r Reason, value uint64) Verdict {
+	x.failOpen = x.Instance.Fail == FailOpen
+	return x.Refuse(r, value)
+}
+
+// Worker is the index of the worker that runs the function, from 0 on; a worker
+// does one thing at a time.
+func (x *Exchange) Worker() int { return x.worker.id }
+
+// Batch numbers the batches of a worker. What Out refers to must stay as it is
+// until the batch is done.
+func (x *Exchange) Batch() uint64 { return x.worker.batches }
 
 // Finding reports something that has one safe meaning: a repair, or a refusal
 // that may be overridden to one. When stop is true the function returns v; else

@@ -74,13 +74,15 @@ type Binding struct {
 
 // FunctionRegistry holds the user functions by name. Reading is lock-free.
 type FunctionRegistry struct {
-	mu       sync.Mutex // serialises writers
-	byName   atomic.Pointer[map[string]*UserFunction]
-	onChange func()
+	mu     sync.Mutex // serialises writers
+	byName atomic.Pointer[map[string]*UserFunction]
+	// rebuild compiles all flows for a new set of functions and calls publish at
+	// the moment when packets may see it.
+	rebuild func(next map[string]*UserFunction, strict bool, publish func()) error
 }
 
-func newFunctionRegistry(onChange func()) *FunctionRegistry {
-	r := &FunctionRegistry{onChange: onChange}
+func newFunctionRegistry(rebuild func(map[string]*UserFunction, bool, func()) error) *FunctionRegistry {
+	r := &FunctionRegistry{rebuild: rebuild}
 	r.byName.Store(&map[string]*UserFunction{})
 	return r
 }
@@ -98,31 +100,36 @@ func (r *FunctionRegistry) List() []*UserFunction {
 	})
 }
 
-// register adds f; from the next packet on flows that name it run it.
+// register adds f; from the next packet on flows that name it run it. An
+// instance that it cannot be bound to keeps a hole.
 func (r *FunctionRegistry) register(f *UserFunction) error {
-	if f.Name == "" || f.Bind == nil {
-		return fmt.Errorf("register user function %q: it needs a name and Bind", f.Name)
-	}
-	r.mu.Lock()
-	old := *r.byName.Load()
-	if have, taken := old[f.Name]; taken {
-		r.mu.Unlock()
-		return fmt.Errorf("register user function %q: module %s has registered that name (unload it first)", f.Name, have.Module)
-	}
-	next := maps.Clone(old)
-	next[f.Name] = f
-	r.byName.Store(&next)
-	r.mu.Unlock()
-	r.onChange()
-	return nil
+	return r.swap(nil, []*UserFunction{f}, false)
 }
 
 // unregister removes a function; it returns when no worker runs it any more.
 func (r *FunctionRegistry) unregister(name string) {
+	// It fails only where a function is added.
+	_ = r.swap([]string{name}, nil, false)
+}
+
+// swap removes functions and adds others in one step for packets; it returns
+// when no worker runs a removed one any more. With strict every instance has to
+// be content with what will be there. On error nothing has changed.
+func (r *FunctionRegistry) swap(remove []string, add []*UserFunction, strict bool) error {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	next := maps.Clone(*r.byName.Load())
-	delete(next, name)
-	r.byName.Store(&next)
-	r.mu.Unlock()
-	r.onChange()
+	for _, name := range remove {
+		delete(next, name)
+	}
+	for _, f := range add {
+		if f.Name == "" || f.Bind == nil {
+			return fmt.Errorf("register user function %q: it needs a name and Bind", f.Name)
+		}
+		if have, taken := next[f.Name]; taken {
+			return fmt.Errorf("register user function %q: module %s has registered that name (unload it first)", f.Name, have.Module)
+		}
+		next[f.Name] = f
+	}
+	return r.rebuild(next, strict, func() { r.byName.Store(&next) })
 }

@@ -19,9 +19,14 @@ type Module interface {
 	Stop(ctx context.Context) error
 }
 
-// ModuleInfo describes a PFM to the list of built-in modules.
+// ModuleInfo describes a PFM: a built-in one to the list of them, or one that a
+// Loader found in a file.
 type ModuleInfo struct {
-	Name    string
+	Name string
+	// Kind says what the module is made of: "built-in", or the Loader's word.
+	Kind string
+	// File is where a Loader found it; "" for a built-in one.
+	File    string
 	Aliases []string // other names `module load` knows it by
 	Doc     string   // one sentence
 	Version string
@@ -34,7 +39,8 @@ type ModuleInfo struct {
 
 var builtin struct {
 	sync.Mutex
-	byName map[string]ModuleInfo
+	byName  map[string]ModuleInfo
+	loaders []Loader
 }
 
 // RegisterModule adds a built-in PFM, from an init function. It panics when a
@@ -45,6 +51,7 @@ func RegisterModule(info ModuleInfo) {
 	if builtin.byName == nil {
 		builtin.byName = map[string]ModuleInfo{}
 	}
+	info.Kind = "built-in"
 	for _, name := range append([]string{info.Name}, info.Aliases...) {
 		if _, taken := builtin.byName[name]; taken {
 			panic("ppf: module name " + name + " is registered twice")
@@ -81,7 +88,16 @@ type ModuleHost struct {
 	module    string
 	functions []string
 	states    []stateColumn
+	// starting collects what Start registers: it is put to use as a whole, once
+	// Start was successful.
+	starting bool
+	staged   []*UserFunction
+	// old is the module that this one takes the place of; nil for a new one.
+	old *ModuleHost
 }
+
+// Workers is how many workers run user functions; see [Exchange.Worker].
+func (h *ModuleHost) Workers() int { return len(h.engine.workers) }
 
 // Env is the world around the engine.
 func (h *ModuleHost) Env() Env { return h.engine.env }
@@ -93,16 +109,26 @@ func (h *ModuleHost) Events() *Events { return h.engine.events }
 func (h *ModuleHost) Connections() *Table { return h.engine.table }
 
 // Register adds a user function (thesis register_user_function). The name must
-// be free. It may be called at any time while the module is loaded, also while
-// packets flow.
+// be free, or that of the module whose place this one takes. It may be called at
+// any time while the module is loaded, also while packets flow; what Start
+// registers is put to use when Start is done.
 func (h *ModuleHost) Register(f UserFunction) error {
 	f.Module = h.module
+	if h.starting {
+		h.staged = append(h.staged, &f)
+		return nil
+	}
 	if err := h.engine.functions.register(&f); err != nil {
 		return err
 	}
+	h.registered(&f)
+	return nil
+}
+
+// registered keeps and tells that a function is in use.
+func (h *ModuleHost) registered(f *UserFunction) {
 	h.functions = append(h.functions, f.Name)
 	h.engine.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("PROXY: Function '%s' registered at table", f.Name)})
-	return nil
 }
 
 // Unregister removes a user function; when it returns no packet is in it any
@@ -118,124 +144,3 @@ func (h *ModuleHost) Unregister(name string) {
 	h.engine.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("PROXY: Function '%s' removed", name)})
 }
 
-// ModuleState tells what is loaded; see [Engine.Modules].
-type ModuleState struct {
-	ModuleInfo
-	Loaded bool
-}
-
-type loadedModule struct {
-	info   ModuleInfo
-	module Module
-	host   *ModuleHost
-}
-
-// moduleSet is the engine's loaded modules; Engine.mu guards it.
-type moduleSet map[string]*loadedModule
-
-// LoadModule loads a built-in PFM by name or alias. Loading one that is loaded
-// does nothing.
-func (e *Engine) LoadModule(ctx context.Context, name string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.loadModule(ctx, name)
-}
-
-func (e *Engine) loadModule(ctx context.Context, name string) error {
-	info, ok := BuiltinModule(name)
-	if !ok {
-		return fmt.Errorf("module %s: unknown (`promethos modules` lists what there is)", name)
-	}
-	if e.modules[info.Name] != nil {
-		return nil
-	}
-	m := &loadedModule{info: info, module: info.New(), host: &ModuleHost{engine: e, module: info.Name}}
-	e.events.Add(Event{Kind: EventModule, Text: "PROMETHOS: init() called for module " + info.Name})
-	if err := m.module.Start(e.ctx, m.host); err != nil {
-		m.stop(ctx)
-		return fmt.Errorf("module %s: start: %w", info.Name, err)
-	}
-	e.modules[info.Name] = m
-	return nil
-}
-
-// stop unregisters what the module registered, stops it and frees its state.
-func (m *loadedModule) stop(ctx context.Context) error {
-	for _, name := range slices.Clone(m.host.functions) {
-		m.host.Unregister(name)
-	}
-	err := m.module.Stop(ctx)
-	for _, s := range m.host.states {
-		m.host.engine.table.removeState(s)
-	}
-	return err
-}
-
-// ReloadModule starts a PFM anew in place of the running one, keeping instances
-// and connections; the state that the module added to connections is dropped.
-// Packets that come meanwhile are dropped with chain.function-missing.
-func (e *Engine) ReloadModule(ctx context.Context, name string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	info, ok := BuiltinModule(name)
-	if !ok || e.modules[info.Name] == nil {
-		return fmt.Errorf("module %s: not loaded (`promethos module load %s`)", name, name)
-	}
-	m := e.modules[info.Name]
-	delete(e.modules, info.Name)
-	if err := m.stop(ctx); err != nil {
-		return fmt.Errorf("module %s: stop: %w", name, err)
-	}
-	return e.loadModule(ctx, name)
-}
-
-// UnloadModule unloads a PFM. It refuses while a flow names one of its
-// functions.
-func (e *Engine) UnloadModule(ctx context.Context, name string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	info, ok := BuiltinModule(name)
-	if !ok || e.modules[info.Name] == nil {
-		return fmt.Errorf("module %s: not loaded", name)
-	}
-	m := e.modules[info.Name]
-	for _, f := range m.host.functions {
-		if users := e.proxy.usersOf(f); len(users) > 0 {
-			return fmt.Errorf("module %s: function %s is used by instance %s (remove it first, for example with `promethos iptables -t promethos -F`)",
-				name, f, users[0].Name)
-		}
-	}
-	delete(e.modules, info.Name)
-	if err := m.stop(ctx); err != nil {
-		return fmt.Errorf("module %s: stop: %w", name, err)
-	}
-	return nil
-}
-
-// Modules lists the built-in PFMs and whether each is loaded.
-func (e *Engine) Modules() []ModuleState {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var list []ModuleState
-	for _, info := range BuiltinModules() {
-		list = append(list, ModuleState{ModuleInfo: info, Loaded: e.modules[info.Name] != nil})
-	}
-	return list
-}
-
-// loadModulesFor loads the modules that provide the named functions.
-func (e *Engine) loadModulesFor(ctx context.Context, functions []string) error {
-	for _, f := range functions {
-		if _, ok := e.functions.Lookup(f); ok {
-			continue
-		}
-		for _, info := range BuiltinModules() {
-			if slices.Contains(info.Functions, f) {
-				if err := e.loadModule(ctx, info.Name); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}

@@ -38,7 +38,7 @@ type ProxyInstance struct {
 	spec       *InstanceSpec // nil for an instance made with config strings
 	overrides  map[Reason][]override
 	processors map[string]Processor
-	passes     map[string]bool // functions that may send what was received
+	bound      map[string]*UserFunction // what each processor was made by
 	counters   []counters      // by worker; shared by all values of one identity
 	events     *rateLimit
 	answers    *rateLimit
@@ -362,7 +362,7 @@ func (p *proxyPlugin) adopt(proxy *ProxyInstance) error {
 // bind makes every function of both flows ready for the instance. Functions
 // that have no settings of their own and are bound already stay as they are.
 func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
-	proxy.processors, proxy.passes = map[string]Processor{}, map[string]bool{}
+	proxy.processors, proxy.bound = map[string]Processor{}, map[string]*UserFunction{}
 	for _, chain := range proxy.Chain {
 		for _, name := range chain {
 			if _, done := proxy.processors[name]; done {
@@ -379,7 +379,7 @@ func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
 			if err != nil {
 				return err
 			}
-			proxy.processors[name], proxy.passes[name] = proc, f.Passes
+			proxy.processors[name], proxy.bound[name] = proc, f
 		}
 	}
 	return nil
@@ -409,7 +409,7 @@ func (p *ProxyInstance) compile(d Dir) *flowRef {
 	ref := &flowRef{proxy: p, dir: d}
 	for _, name := range p.Chain[d] {
 		proc := p.processors[name]
-		ref.steps = append(ref.steps, step{proc, p.passes[name]})
+		ref.steps = append(ref.steps, step{proc, proc != nil && p.bound[name].Passes})
 		if o, ok := proc.(SentObserver); ok {
 			ref.observers = append(ref.observers, o)
 		}
@@ -417,9 +417,11 @@ func (p *ProxyInstance) compile(d Dir) *flowRef {
 	return ref
 }
 
-// rebind compiles all flows anew after functions came or went. A function that
-// is gone leaves a hole, which drops its packets; one that came back fills it.
-func (p *proxyPlugin) rebind() {
+// rebind compiles all flows anew for the functions that will be there. A
+// function that is gone leaves a hole, which drops its packets; one that came
+// back, or in another's place, is bound anew. With strict an instance that it
+// cannot be bound to is an error, and nothing has changed.
+func (p *proxyPlugin) rebind(functions map[string]*UserFunction, strict bool, publish func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	refs := slices.Clone(*p.refs.Load())
@@ -429,23 +431,24 @@ func (p *proxyPlugin) rebind() {
 			continue
 		}
 		proxy := old.clone()
-		proxy.processors, proxy.passes = map[string]Processor{}, map[string]bool{}
+		proxy.processors, proxy.bound = map[string]Processor{}, map[string]*UserFunction{}
 		for _, name := range slices.Concat(proxy.Chain[0], proxy.Chain[1]) {
-			f, ok := p.engine.functions.Lookup(name)
+			f, ok := functions[name]
 			if !ok || proxy.processors[name] != nil {
 				continue
 			}
-			proxy.passes[name] = f.Passes
-			if have := old.processors[name]; have != nil {
-				proxy.processors[name] = have
-				continue
+			proc := old.processors[name]
+			if proc == nil || old.bound[name] != f {
+				var err error
+				if proc, err = p.bindOne(proxy, f); err != nil {
+					if strict {
+						return fmt.Errorf("instance %s: %w", proxy.Name, err)
+					}
+					p.engine.events.Add(Event{Kind: EventInstance, Instance: proxy.Name, Text: "PROXY: " + err.Error()})
+					continue
+				}
 			}
-			proc, err := p.bindOne(proxy, f)
-			if err != nil {
-				p.engine.events.Add(Event{Kind: EventInstance, Instance: proxy.Name, Text: "PROXY: " + err.Error()})
-				continue
-			}
-			proxy.processors[name] = proc
+			proxy.processors[name], proxy.bound[name] = proc, f
 		}
 		byID[id] = proxy
 		for d, n := range proxy.Number {
@@ -454,8 +457,10 @@ func (p *proxyPlugin) rebind() {
 			}
 		}
 	}
+	publish()
 	p.byID.Store(&byID)
 	p.refs.Store(&refs)
+	return nil
 }
 
 // usersOf lists the instances with a flow that names a function.

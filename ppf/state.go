@@ -16,8 +16,13 @@ type State[T any] struct {
 }
 
 // NewState adds a column of T to the engine's connections; it goes when the
-// module is unloaded. Called from Module.Start.
+// module is unloaded. Called from Module.Start. Where the module takes another's
+// place, the other's column of the same T is handed over with what it holds: the
+// first that is not taken yet.
 func NewState[T any](h *ModuleHost) *State[T] {
+	if s := TakeState[T](h); s != nil {
+		return s
+	}
 	s := &State[T]{}
 	s.pages.Store(&[]*[pageSize]T{})
 	t := h.engine.table
@@ -26,6 +31,21 @@ func NewState[T any](h *ModuleHost) *State[T] {
 	t.statesMu.Unlock()
 	h.states = append(h.states, s)
 	return s
+}
+
+// TakeState gives a column of T that the module whose place this one takes had,
+// nil where there is none, or none left. Called from Module.Start.
+func TakeState[T any](h *ModuleHost) *State[T] {
+	if h.old == nil {
+		return nil
+	}
+	for _, have := range h.old.states {
+		if s, ok := have.(*State[T]); ok && !slices.Contains(h.states, have) {
+			h.states = append(h.states, s)
+			return s
+		}
+	}
+	return nil
 }
 
 // Of gives the state of a locked connection. The pointer is good while the

@@ -72,7 +72,7 @@ func (x *Exchange) reset(f *Frame) {
 	x.Dir, x.Hook, x.Now = ClientToServer, f.Hook, f.Time
 	x.InDev = Device{f.In, x.worker.engine.env}
 	x.OutDev = Device{f.Out, x.worker.engine.env}
-	x.frame, x.hasKey, x.unchanged, x.counted, x.foundN, x.value = f, false, false, false, 0, 0
+	x.frame, x.hasKey, x.unchanged, x.counted, x.failOpen, x.foundN, x.value = f, false, false, false, false, 0, 0
 	x.number, x.dropped = 0, false
 	x.Out.Reset()
 }
@@ -326,7 +326,7 @@ func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
 	}
 	f.Head, f.Body = nil, nil
 	w.countFindings(all, c)
-	if x.Instance.do(r, x) == DoMonitor {
+	if x.failOpen || x.Instance.do(r, x) == DoMonitor {
 		w.countDrop(all, r, OutcomeWouldDrop)
 		c.Unchanged++
 		f.Action = Accept

@@ -49,19 +49,6 @@ func newReconfig(g *global) *cobra.Command {
 	}
 }
 
-func newModule(g *global) *cobra.Command {
-	c := &cobra.Command{Use: "module", Short: "load, unload or reload a proxy framework module"}
-	for _, do := range []string{"load", "unload", "reload"} {
-		c.AddCommand(&cobra.Command{
-			Use: do + " NAME", Short: do + " a proxy framework module", Args: cobra.ExactArgs(1),
-			RunE: func(c *cobra.Command, args []string) error {
-				return control.NewClient(g.control).Module(c.Context(), do, args[0])
-			},
-		})
-	}
-	return c
-}
-
 func newUnblock() *cobra.Command {
 	return &cobra.Command{
 		Use: "unblock", Short: "remove the rules that `on_exit: block` or a killed daemon left", Args: cobra.NoArgs,

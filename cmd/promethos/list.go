@@ -144,12 +144,8 @@ func newModules(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(g, list, []string{"NAME", "ALIASES", "VERSION", "LOADED", "FUNCTIONS", "WHAT IT DOES"}, func(m control.ModuleInfo) []string {
-				loaded := "no"
-				if m.Loaded {
-					loaded = "yes"
-				}
-				return []string{m.Name, strings.Join(m.Aliases, ","), m.Version, loaded, strings.Join(m.Functions, ","), m.Doc}
+			return show(g, list, []string{"NAME", "ALIASES", "KIND", "VERSION", "STATE", "FAULTS", "FUNCTIONS", "WHAT IT DOES"}, func(m control.ModuleInfo) []string {
+				return []string{m.Name, strings.Join(m.Aliases, ","), m.Kind, m.Version, m.State, count(m.Faults), strings.Join(m.Functions, ","), m.Doc}
 			})
 		},
 	}
