@@ -143,4 +143,3 @@ func (h *ModuleHost) Unregister(name string) {
 	h.engine.functions.unregister(name)
 	h.engine.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("PROXY: Function '%s' removed", name)})
 }
-
