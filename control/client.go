@@ -110,6 +110,11 @@ func (c *Client) Reasons(ctx context.Context) (list []ppf.ReasonCountInfo, err e
 	return list, c.do(ctx, "GET", "reasons", nil, &list)
 }
 
+// Ledger lists what was mended or would have been refused, by host and client.
+func (c *Client) Ledger(ctx context.Context) (list []ppf.LedgerLine, err error) {
+	return list, c.do(ctx, "GET", "ledger", nil, &list)
+}
+
 // Stats gives the accounting.
 func (c *Client) Stats(ctx context.Context) (s StatsReply, err error) {
 	return s, c.do(ctx, "GET", "stats", nil, &s)

@@ -64,6 +64,7 @@ func NewServer(b Backend) *Server {
 	get("functions", func(*http.Request) (any, error) { return s.functions(), nil })
 	get("modules", func(*http.Request) (any, error) { return s.modules(), nil })
 	get("reasons", func(*http.Request) (any, error) { return b.Engine().ReasonCounts(), nil })
+	get("ledger", func(*http.Request) (any, error) { return b.Engine().Ledger(), nil })
 	get("stats", s.stats)
 	get("connections", s.connections)
 	mux.HandleFunc("GET /v1/events", s.events)
@@ -76,8 +77,9 @@ func NewServer(b Backend) *Server {
 		return struct{}{}, nil
 	})
 	post("timing/stop", func(*http.Request) (any, error) { return b.Engine().StopTiming(), nil })
-	s.http.Handler = mux
+	s.http.Handler = onlyPeers(mux)
 	s.http.ReadHeaderTimeout = 5 * time.Second
+	s.http.ConnContext = withPeer
 	return s
 }
 
@@ -103,7 +105,7 @@ func reply(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
 		if err != nil {
-			refuse(w, err)
+			refuse(w, http.StatusUnprocessableEntity, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -113,9 +115,9 @@ func reply(f func(*http.Request) (any, error)) http.HandlerFunc {
 }
 
 // refuse tells why a request failed.
-func refuse(w http.ResponseWriter, err error) {
+func refuse(w http.ResponseWriter, status int, err error) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusUnprocessableEntity)
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(errorReply{err.Error()}) // as above
 }
 
@@ -172,7 +174,7 @@ func number(r *http.Request, name string, missing int) (int, error) {
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	since, err := number(r, "since", 0)
 	if err != nil {
-		refuse(w, err)
+		refuse(w, http.StatusUnprocessableEntity, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -180,6 +182,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	seq := uint64(since)
 	for {
 		list, more := s.backend.Engine().Events().Since(seq)
+		if len(list) > 0 && seq > uint64(since) && list[0].Seq > seq+1 {
+			list = slices.Insert(list, 0, lost(list[0], list[0].Seq-1-seq))
+		}
 		for _, e := range list {
 			if out.Encode(e) != nil {
 				return
@@ -187,7 +192,10 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			seq = e.Seq
 		}
 		if r.FormValue("follow") != "1" {
-			return
+			if len(list) == 0 {
+				return
+			}
+			continue
 		}
 		w.(http.Flusher).Flush()
 		select {
@@ -196,6 +204,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// lost tells a follower what it was too slow to get: nobody waits for it.
+func lost(next ppf.Event, n uint64) ppf.Event {
+	return ppf.Event{Seq: next.Seq - 1, Time: next.Time, Kind: ppf.EventLost, Text: fmt.Sprintf("%d events are lost to this reader: they came faster than it read", n)}
 }
 
 func decode[T any](r *http.Request) (v T, err error) {

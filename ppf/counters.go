@@ -49,31 +49,59 @@ func (c *FlowCounters) add(o *FlowCounters) {
 // them, which it holds for a batch at a time.
 type counters struct {
 	flow    [2]FlowCounters
-	reasons [][numOutcomes]uint64 // by Reason.Index
+	reasons [2][]reasonCounter // by flow and Reason.Index
+	ended   [2]map[string]uint64
 }
 
-func (c *counters) count(r Reason, o Outcome) {
+// reasonCounter counts what one reason led to in one flow, and what of it was
+// told.
+type reasonCounter struct {
+	n        [numOutcomes]uint64
+	second   int64  // of the last record
+	told     int    // records in that second
+	withheld uint64 // packets since the last record
+}
+
+// count counts a reason; the counter is good until the next call.
+func (c *counters) count(d Dir, r Reason, o Outcome) *reasonCounter {
 	i := r.Index()
-	if i >= len(c.reasons) {
-		grown := make([][numOutcomes]uint64, packet.ReasonCount())
-		copy(grown, c.reasons)
-		c.reasons = grown
+	if i >= len(c.reasons[d]) {
+		grown := make([]reasonCounter, packet.ReasonCount())
+		copy(grown, c.reasons[d])
+		c.reasons[d] = grown
 	}
-	c.reasons[i][o]++
+	c.reasons[d][i].n[o]++
+	return &c.reasons[d][i]
+}
+
+// end counts a packet whose way ended in a user function.
+func (c *counters) end(d Dir, function string) {
+	if c.ended[d] == nil {
+		c.ended[d] = map[string]uint64{}
+	}
+	c.ended[d][function]++
 }
 
 func (c *counters) addTo(sum *counters) {
 	for d := range c.flow {
 		sum.flow[d].add(&c.flow[d])
 	}
-	if len(sum.reasons) < len(c.reasons) {
-		grown := make([][numOutcomes]uint64, len(c.reasons))
-		copy(grown, sum.reasons)
-		sum.reasons = grown
-	}
-	for i := range c.reasons {
-		for o := range c.reasons[i] {
-			sum.reasons[i][o] += c.reasons[i][o]
+	for d := range c.reasons {
+		if len(sum.reasons[d]) < len(c.reasons[d]) {
+			grown := make([]reasonCounter, len(c.reasons[d]))
+			copy(grown, sum.reasons[d])
+			sum.reasons[d] = grown
+		}
+		for i := range c.reasons[d] {
+			for o, n := range c.reasons[d][i].n {
+				sum.reasons[d][i].n[o] += n
+			}
+		}
+		for name, n := range c.ended[d] {
+			if sum.ended[d] == nil {
+				sum.ended[d] = map[string]uint64{}
+			}
+			sum.ended[d][name] += n
 		}
 	}
 }

@@ -39,6 +39,7 @@ type Engine struct {
 	functions    *FunctionRegistry
 	workers      []*worker
 	pluginConfig map[string]string
+	ownEvents    *rateLimit // of packets that no instance matches
 	emitter      atomic.Pointer[func([]byte) error]
 	follower     atomic.Pointer[func(*Fate)]
 
@@ -68,7 +69,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		env: o.Env, events: NewEvents(o.Env.Now), table: NewTable(defaultConnections),
-		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1,
+		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1, ownEvents: newEventLimit(),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for i := range o.Workers {

@@ -14,6 +14,7 @@ const (
 	EventInstance EventKind = "instance" // plugins, rules and proxy instances
 	EventPacket   EventKind = "packet"   // what modules report of packets, and drops; rate-limited
 	EventDaemon   EventKind = "daemon"   // start, reload, stop, sources
+	EventLost     EventKind = "lost"     // what a follower was too slow to get; not in the ring
 )
 
 // Event is one line of what happened.
@@ -23,10 +24,16 @@ type Event struct {
 	Kind     EventKind `json:"kind"`
 	Instance string    `json:"instance,omitempty"`
 	Text     string    `json:"text"`
+	// Record is set for drops and repairs.
+	Record *Record `json:"record,omitempty"`
 }
 
-// eventsKept is how many events the ring holds; about 1 MiB.
-const eventsKept = 4096
+const (
+	// eventsKept is how many events the ring holds; at most about 10 MiB.
+	eventsKept = 4096
+	// eventsAtOnce is how many Since gives: whoever adds waits for no longer.
+	eventsAtOnce = 256
+)
 
 // Events is a ring of the last events with followers. It is safe for
 // concurrent use; adding never blocks.
@@ -54,8 +61,9 @@ func (e *Events) Add(ev Event) {
 	e.wake = make(chan struct{})
 }
 
-// Since returns the events with a Seq above after that are still kept, and a
-// channel that is closed when there are more.
+// Since returns events with a Seq above after that are still kept, at most
+// eventsAtOnce of them, and a channel that is closed when there are more. Nothing
+// waits for a reader: who is slow finds a gap in the numbers.
 func (e *Events) Since(after uint64) ([]Event, <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -63,12 +71,23 @@ func (e *Events) Since(after uint64) ([]Event, <-chan struct{}) {
 	if e.next > eventsKept && first < e.next-eventsKept {
 		first = e.next - eventsKept
 	}
+	first = max(first, 1)
 	var list []Event
-	for seq := max(first, 1); seq < e.next; seq++ {
+	for seq := first; seq < min(e.next, first+eventsAtOnce); seq++ {
 		list = append(list, e.ring[seq%eventsKept])
+	}
+	if first+eventsAtOnce < e.next {
+		return list, ready
 	}
 	return list, e.wake
 }
+
+// ready is a channel that is closed already.
+var ready = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // rateLimit lets at most perSecond things happen in each second.
 type rateLimit struct {

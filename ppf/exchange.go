@@ -74,6 +74,7 @@ type Exchange struct {
 	counted   bool // in the flow's In
 	passes    bool // the function that runs now may call SendReceived
 	failOpen  bool // the last Refuse lets the received packet pass
+	running   int  // its place in the flow
 	found     [maxFindings]finding
 	foundN    int
 	value     uint64 // of the last Refuse
@@ -100,6 +101,28 @@ func (x *Exchange) Client() netip.Addr {
 		return x.In.Src()
 	}
 	return x.In.Dst()
+}
+
+// Server is the address of the flow's server as the received packet shows it.
+func (x *Exchange) Server() netip.Addr {
+	if x.Conn != nil {
+		return x.Conn.key[ClientToServer].DstAddr()
+	}
+	if x.Dir == ClientToServer {
+		return x.In.Dst()
+	}
+	return x.In.Src()
+}
+
+// notRunning is the place of no function.
+const notRunning = -1
+
+// function names the user function that runs or ran last; "" for none.
+func (x *Exchange) function() string {
+	if x.flow == nil || x.running == notRunning {
+		return ""
+	}
+	return x.flow.proxy.Chain[x.flow.dir][x.running]
 }
 
 // Create makes the packet's connection, locked as x.Conn, with the given

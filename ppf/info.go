@@ -114,12 +114,14 @@ func (e *Engine) ReasonCounts() []ReasonCountInfo {
 	var list []ReasonCountInfo
 	add := func(instance string, c counters) {
 		for _, r := range packet.Reasons() {
-			i := r.Index()
-			if i >= len(c.reasons) {
-				continue
-			}
 			info := r.Info()
-			for o, n := range c.reasons[i] {
+			for o := range numOutcomes {
+				n := uint64(0)
+				for d := range c.reasons {
+					if i := r.Index(); i < len(c.reasons[d]) {
+						n += c.reasons[d][i].n[o]
+					}
+				}
 				if n > 0 {
 					list = append(list, ReasonCountInfo{info.Name, instance, n, Outcome(o).String(), info.RFC, info.CVE})
 				}

@@ -230,7 +230,7 @@ func (p *proxyPlugin) Target(x *Exchange, n InstanceNumber) Verdict {
 		if proc == nil {
 			return x.Refuse(ReasonFunctionMissing, uint64(i))
 		}
-		x.passes = flow.steps[i].passes
+		x.passes, x.running = flow.steps[i].passes, i
 		if v := proc.Process(x); v.Action != Accept {
 			return v
 		}

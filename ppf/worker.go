@@ -21,8 +21,9 @@ type worker struct {
 	tuple     Tuple
 	batches   uint64
 	engineOwn counters // packets that no instance matches
-	timing    *Timing  // nil: not measured
-	fate      Fate     // of the last frame, where somebody follows
+	ledger    ledger
+	timing    *Timing // nil: not measured
+	fate      Fate    // of the last frame, where somebody follows
 }
 
 func newWorker(e *Engine, id int) *worker {
@@ -72,7 +73,7 @@ func (x *Exchange) reset(f *Frame) {
 	x.Dir, x.Hook, x.Now = ClientToServer, f.Hook, f.Time
 	x.InDev = Device{f.In, x.worker.engine.env}
 	x.OutDev = Device{f.Out, x.worker.engine.env}
-	x.frame, x.hasKey, x.unchanged, x.counted, x.failOpen, x.foundN, x.value = f, false, false, false, false, 0, 0
+	x.frame, x.hasKey, x.unchanged, x.counted, x.failOpen, x.foundN, x.value, x.running = f, false, false, false, false, 0, 0, notRunning
 	x.number, x.dropped = 0, false
 	x.Out.Reset()
 }
@@ -220,11 +221,13 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 	src, dst := w.x.In.Src(), w.x.In.Dst()
 	if !src.IsValid() {
 		c.Dropped++
+		w.x.value = uint64(len(f.Data))
 		w.countDrop(&w.engineOwn, reason, OutcomeDrop)
 		return
 	}
 	if len(s.refuse) > 0 && (s.refuses(src) || s.refuses(dst)) {
 		c.Dropped++
+		w.x.value = uint64(w.x.In.Proto())
 		w.countDrop(&w.engineOwn, ReasonOthers, OutcomeDrop)
 		return
 	}
@@ -246,12 +249,14 @@ func (w *worker) refuseEarly(n InstanceNumber, reason Reason) {
 	c.In++
 	c.InBytes += uint64(x.frame.WireLen)
 	c.Dropped++
+	x.value = uint64(len(x.frame.Data))
 	w.countDrop(&w.engineOwn, reason, OutcomeDrop)
 }
 
-// countDrop counts why the packet is dropped, or would be.
+// countDrop counts why the packet is dropped, or would be. What becomes of the
+// frame is decided already.
 func (w *worker) countDrop(all *counters, r Reason, o Outcome) {
-	all.count(r, o)
+	w.note(all, r, o, w.x.value)
 	w.x.cause, w.x.dropped = Cause{r, o, w.x.value}, true
 }
 
@@ -327,16 +332,17 @@ func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
 	f.Head, f.Body = nil, nil
 	w.countFindings(all, c)
 	if x.failOpen || x.Instance.do(r, x) == DoMonitor {
-		w.countDrop(all, r, OutcomeWouldDrop)
 		c.Unchanged++
 		f.Action = Accept
-		w.say(r, OutcomeWouldDrop)
+		w.countDrop(all, r, OutcomeWouldDrop)
 		return
 	}
-	w.countDrop(all, r, OutcomeDrop)
 	c.Dropped++
 	f.Action = Drop
-	w.say(r, OutcomeDrop)
+	if name := x.function(); name != "" {
+		all.end(x.Dir, name)
+	}
+	w.countDrop(all, r, OutcomeDrop)
 }
 
 // countFindings counts the repairs that were found before the verdict.
@@ -345,27 +351,12 @@ func (w *worker) countFindings(all *counters, c *FlowCounters) {
 	repaired := false
 	for _, found := range x.found[:x.foundN] {
 		o := found.outcome()
-		all.count(found.reason, o)
+		w.note(all, found.reason, o, found.value)
 		repaired = repaired || o == OutcomeRepair
 	}
 	if repaired && x.frame.Action == Accept {
 		c.Repaired++
 	}
-}
-
-// say puts a drop into the event stream, limited in rate per instance.
-func (w *worker) say(r Reason, o Outcome) {
-	x := &w.x
-	if !x.Instance.events.allow(x.Now) {
-		return
-	}
-	info := r.Info()
-	text := fmt.Sprintf("%v %v: %v: %s %d", o, r, x.Dir, info.Field, x.value)
-	if info.RFC != "" {
-		text += " (RFC " + info.RFC + ")"
-	}
-	text += ": " + x.In.String()
-	w.engine.events.Add(Event{Kind: EventPacket, Instance: x.Instance.Name, Text: text})
 }
 
 // panicked turns a fault in a user function into a drop of its packet.
@@ -382,8 +373,9 @@ func (w *worker) panicked(fault any) {
 		c.InBytes += uint64(x.frame.WireLen)
 	}
 	c.Dropped++
+	x.value = uint64(max(x.running, 0))
 	w.countDrop(all, ReasonPanic, OutcomeDrop)
-	if x.Instance != nil && !x.Instance.events.allow(x.Now) {
+	if !w.eventLimit().allow(x.Now) {
 		return
 	}
 	w.engine.events.Add(Event{Kind: EventPacket, Text: fmt.Sprintf("panic in a user function: %v\n%s", fault, debug.Stack())})

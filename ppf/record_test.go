@@ -1,0 +1,171 @@
+package ppf_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/ppf/ppftest"
+)
+
+// records are the events that tell of a drop or a repair.
+func records(b *ppftest.Bench) (list []ppf.Event) {
+	for seq := uint64(0); ; {
+		events, _ := b.Engine.Events().Since(seq)
+		if len(events) == 0 {
+			return list
+		}
+		for _, e := range events {
+			if e.Record != nil {
+				list = append(list, e)
+			}
+			seq = e.Seq
+		}
+	}
+}
+
+// TestRecord: a drop and a repair are told in full, with both packets.
+func TestRecord(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "odd"))
+	refused, mended := to(t, portRefuse), to(t, portRepair)
+	b.Send(ppf.Forward, refused)
+	_, sent := b.Send(ppf.Forward, mended)
+	b.Send(ppf.Forward, refused[:30])
+	list := records(b)
+	if len(list) != 3 {
+		t.Fatalf("records %+v", list)
+	}
+	drop, repair, early := list[0].Record, list[1].Record, list[2].Record
+	if list[0].Instance != "a" || list[0].Kind != ppf.EventPacket || drop.Flow != "cs" || drop.Reason != "odd.refused" || drop.Action != "drop" ||
+		drop.Function != "odd" || drop.Value != 5 || drop.Client != ppftest.Client4.Addr().String() || !strings.Contains(drop.Packet, ppftest.Server4.Addr().String()) {
+		t.Errorf("drop %+v", list[0])
+	}
+	if !slices.Equal(drop.Pair.Received, refused) || drop.Pair.ReceivedLen != len(refused) || drop.Pair.Sent != nil || drop.Pair.SentLen != 0 {
+		t.Errorf("pair of the drop %+v", drop.Pair)
+	}
+	if repair.Reason != "odd.mended" || repair.Action != "repair" || repair.Value != 9 {
+		t.Errorf("repair %+v", repair)
+	}
+	if !slices.Equal(repair.Pair.Received, mended) || !slices.Equal(repair.Pair.Sent, sent) || repair.Pair.SentLen != len(sent) || len(sent) == 0 {
+		t.Errorf("pair of the repair %+v", repair.Pair)
+	}
+	if early.Function != "" || early.Reason != "ip.total-length" || early.Value != 30 || early.RFC == "" {
+		t.Errorf("refused at the gates %+v", early)
+	}
+	comment := early.Comment("a")
+	for _, want := range []string{"drop ip.total-length: instance a, flow cs: ", "= 30", "RFC " + early.RFC} {
+		if !strings.Contains(comment, want) {
+			t.Errorf("comment %q lacks %q", comment, want)
+		}
+	}
+}
+
+// TestRecordCut: of a long packet only the beginning is kept.
+func TestRecordCut(t *testing.T) {
+	in := ppftest.Instance("a", "odd")
+	in.Mode = ppf.Monitor
+	b := ppftest.New(t, in)
+	dst := netip.AddrPortFrom(ppftest.Server4.Addr(), portRefuse)
+	long := ppftest.Segment{Src: ppftest.Client4, Dst: dst, TCP: packet.TCP{Flags: packet.ACK}, Payload: make([]byte, 9000)}.Bytes(t)
+	_, sent := b.Send(ppf.Forward, long)
+	list := records(b)
+	if len(list) != 1 {
+		t.Fatalf("records %+v", list)
+	}
+	p := list[0].Record.Pair
+	if len(p.Received) != 1024 || len(p.Sent) != 1024 || p.ReceivedLen != len(long) || p.SentLen != len(sent) ||
+		!slices.Equal(p.Sent, sent[:1024]) || !slices.Equal(p.Received, long[:1024]) {
+		t.Errorf("%d of %d bytes received, %d of %d sent", len(p.Received), p.ReceivedLen, len(p.Sent), p.SentLen)
+	}
+}
+
+// TestRecordsLimited: each reason has its own rate; what is not told is counted,
+// and the next record says how much it was.
+func TestRecordsLimited(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "odd"))
+	for range 100 {
+		b.Send(ppf.Forward, to(t, portRefuse))
+	}
+	b.Send(ppf.Forward, to(t, portRepair))
+	count := func() map[string]int {
+		n := map[string]int{}
+		for _, e := range records(b) {
+			n[e.Record.Reason]++
+		}
+		return n
+	}
+	if n := count(); n["odd.refused"] != 5 || n["odd.mended"] != 1 {
+		t.Errorf("records %v, want 5 and 1", n)
+	}
+	b.Env.Advance(1e9)
+	b.Send(ppf.Forward, to(t, portRefuse))
+	list := records(b)
+	last := list[len(list)-1].Record
+	if last.Withheld != 95 || b.Count("odd.refused", ppf.OutcomeDrop) != 101 {
+		t.Errorf("withheld %d, want 95; counted %d, want 101", last.Withheld, b.Count("odd.refused", ppf.OutcomeDrop))
+	}
+	told := uint64(len(list) - 1) // one is the repair
+	if told+last.Withheld != b.Count("odd.refused", ppf.OutcomeDrop) {
+		t.Errorf("%d told and %d withheld are not all", told, last.Withheld)
+	}
+}
+
+// TestRecordsOfNoInstance: what no instance matches is dropped with a record too.
+func TestRecordsOfNoInstance(t *testing.T) {
+	in := ppftest.Instance("a", "odd")
+	in.Match.Port = []ppf.PortRange{{Lo: 1, Hi: 1}}
+	in.Others = ppf.OthersRefuse
+	b := ppftest.New(t, in)
+	b.Send(ppf.Forward, to(t, 99))
+	b.Send(ppf.Forward, []byte{0x45})
+	var got []string
+	for _, e := range records(b) {
+		got = append(got, e.Instance+" "+e.Record.Reason)
+	}
+	if want := []string{"- others.refused", "- ip.truncated"}; !slices.Equal(got, want) {
+		t.Errorf("records %q, want %q", got, want)
+	}
+}
+
+// TestLedger: repairs and what monitor would have refused are counted by client,
+// in a bounded number of lines; drops are not in it.
+func TestLedger(t *testing.T) {
+	in := ppftest.Instance("a", "odd")
+	b := ppftest.New(t, in)
+	b.Send(ppf.Forward, to(t, portRepair))
+	b.Send(ppf.Forward, to(t, portRepair))
+	b.Send(ppf.Forward, to(t, portRefuse))
+	in.Mode = ppf.Monitor
+	b.Apply(in)
+	b.Send(ppf.Forward, to(t, portRefuse))
+	var got []string
+	for _, l := range b.Engine.Ledger() {
+		if l.Server != ppftest.Server4.Addr().String() || l.Client != ppftest.Client4.Addr().String() || l.Instance != "a" {
+			t.Errorf("line %+v", l)
+		}
+		got = append(got, l.Reason+" "+l.Action+" "+string('0'+rune(l.Count)))
+	}
+	if want := []string{"odd.mended repair 2", "odd.refused would-drop 1"}; !slices.Equal(got, want) {
+		t.Errorf("ledger %q, want %q", got, want)
+	}
+	const many = 5000
+	dst := netip.AddrPortFrom(ppftest.Server4.Addr(), portRepair)
+	for i := range many {
+		src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}), 7)
+		b.Send(ppf.Forward, ppftest.Segment{Src: src, Dst: dst, TCP: packet.TCP{Flags: packet.ACK}}.Bytes(t))
+	}
+	sum, others := uint64(0), uint64(0)
+	list := b.Engine.Ledger()
+	for _, l := range list {
+		sum += l.Count
+		if l.Client == "others" {
+			others += l.Count
+		}
+	}
+	if len(list) > 4100 || sum != many+3 || others == 0 {
+		t.Errorf("%d lines, %d counted, %d of others; want at most 4100, %d, and some", len(list), sum, others, many+3)
+	}
+}
