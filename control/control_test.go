@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -295,5 +296,46 @@ func TestNoDaemon(t *testing.T) {
 		if err := c.explain(cause); !strings.Contains(err.Error(), want) {
 			t.Errorf("%v is explained as %v", cause, err)
 		}
+	}
+}
+
+// TestSlowReader: a follower that does not read delays nobody who adds, and is
+// told how much it missed.
+func TestSlowReader(t *testing.T) {
+	b, c, _ := start(t)
+	events := b.engine.Events()
+	events.Add(ppf.Event{Kind: ppf.EventDaemon, Text: "first"})
+	const burst = 10_000
+	enough := errors.New("enough")
+	seen, missed, last := uint64(0), uint64(0), uint64(0)
+	err := c.Events(t.Context(), true, func(e ppf.Event) error {
+		if e.Kind == ppf.EventLost {
+			var n uint64
+			if _, err := fmt.Sscanf(e.Text, "%d events are lost", &n); err != nil {
+				t.Errorf("%q: %v", e.Text, err)
+			}
+			missed += n
+			return nil
+		}
+		seen++
+		last = e.Seq
+		if e.Text == "first" {
+			// The reader stands still here. Each Add returns; with texts of this size
+			// the socket holds a few hundred of them.
+			for range burst {
+				events.Add(ppf.Event{Kind: ppf.EventDaemon, Text: strings.Repeat("x", 2000)})
+			}
+			events.Add(ppf.Event{Kind: ppf.EventDaemon, Text: "last"})
+		}
+		if e.Text == "last" {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+	if missed == 0 || last <= burst || seen+missed != last {
+		t.Errorf("%d seen and %d missed, want %d together and some missed", seen, missed, last)
 	}
 }
