@@ -11,17 +11,10 @@ import (
 // forwarding: half of a round trip to the echo server.
 func latency(ctx context.Context, o Options) (r *Result, err error) {
 	r = &Result{Bench: "latency"}
-	sites := map[string]*site{}
-	defer func() {
-		for _, s := range sites {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	for _, chain := range []string{"", "tcp"} {
-		if sites[chain], err = newSite(ctx, o.Program, chain); err != nil {
-			delete(sites, chain)
-			return r, err
-		}
+	sites, err := newSites(ctx, o.Program, "", "tcp")
+	defer func() { err = errors.Join(err, sites.close()) }()
+	if err != nil {
+		return r, err
 	}
 	for _, percent := range []int{50, 99} {
 		row, err := measure(Row{Name: fmt.Sprintf("tcp, one way, p%d", percent), Against: plain, Unit: "s", less: true}, o.Runs,
