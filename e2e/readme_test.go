@@ -39,6 +39,7 @@ func TestReadmeOperator(t *testing.T) {
 	defer l.Down()
 	dir := t.TempDir()
 	yaml := strings.ReplaceAll(blocks(t, "yaml")[0], "192.168.4.2", l.Server.IPv4.String())
+	attackCapture(t, filepath.Join(dir, "in.pcap")) // a pcapng file, whatever its name
 	file := filepath.Join(dir, "promethos.yaml")
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)

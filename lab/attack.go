@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 )
 
@@ -54,6 +55,16 @@ func (l *Lab) AttackEnv(port uint16) (AttackEnv, error) {
 	if err != nil {
 		return AttackEnv{}, err
 	}
+	return l.attackEnv(port, src, dst), nil
+}
+
+// OfflineAttackEnv is AttackEnv for a routed lab that is not there: for packets
+// that no network carries.
+func OfflineAttackEnv(port uint16) AttackEnv {
+	return newLab(Options{NamePrefix: DefaultPrefix}).attackEnv(port, macClient, macClient0)
+}
+
+func (l *Lab) attackEnv(port uint16, src, dst net.HardwareAddr) AttackEnv {
 	const stranger = 0x66 // last byte of an address that no host of the lab has
 	source4, source6 := l.Client.IPv4.As4(), l.Client.IPv6.As16()
 	source4[3], source6[15] = stranger, stranger
@@ -62,7 +73,7 @@ func (l *Lab) AttackEnv(port uint16) (AttackEnv, error) {
 		Source4: netip.AddrFrom4(source4), Server4: l.Server.IPv4,
 		Source6: netip.AddrFrom16(source6), Server6: l.Server.IPv6,
 		Port: port, Mark: attackMark,
-	}, nil
+	}
 }
 
 // Frames builds the attack's frames, in the order in which they are sent.

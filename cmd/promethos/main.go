@@ -74,7 +74,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newRun(g), newCheck(g), newIPTables(g), newReload(g), newReconfig(g), newModule(g), newUnblock(),
 		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newEvents(g),
-		newDemo(g), newLab(), newBench(g), newDoctor(g), newVersion(g),
+		newDemo(g), newLab(), newBench(g), newReplay(g), newDoctor(g), newVersion(g),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

@@ -1,0 +1,211 @@
+package pcapfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// Source delivers a file's packets one by one, in the order of the file, and
+// writes what is sent. Its follower (Follow) must be set on the engine whose
+// handler it runs.
+type Source struct {
+	in     *Reader
+	out    *Writer
+	drops  *Writer // nil: what is dropped is not kept
+	report *Report
+	env    *env
+
+	first   *Record // read already
+	n       int     // of the packet that is being judged, from 1
+	record  Record
+	head    linkHeader
+	from    netip.Addr // who sent it
+	told    bool       // the follower has had it
+	emitted [][]byte
+	err     error // of writing
+	buf     []byte
+}
+
+var _ ppf.Source = (*Source)(nil)
+
+// Workers is 1: a file has one order.
+func (*Source) Workers() int { return 1 }
+
+// Run judges all packets up to the end of the file.
+func (s *Source) Run(ctx context.Context, handlers []ppf.Handler) error {
+	frames := make([]ppf.Frame, 1)
+	for s.err == nil {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		r, err := s.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		s.judge(handlers[0], frames, r)
+	}
+	return s.err
+}
+
+func (s *Source) next() (Record, error) {
+	if s.first != nil {
+		r := *s.first
+		s.first = nil
+		return r, nil
+	}
+	return s.in.Next()
+}
+
+// judge lets the handler decide one packet. What was due before it is done first.
+func (s *Source) judge(h ppf.Handler, frames []ppf.Frame, r Record) {
+	now := s.env.advance(r.Time)
+	h.Tick(now)
+	s.flushEmitted("", "")
+	s.n++
+	s.record = r
+	ip, ok := s.head.parse(&s.record, s.in.order)
+	if !ok {
+		// No packet function knows what this is.
+		s.fate(r.Time, ActionUnmatched, "", "", nil, s.write(r))
+		return
+	}
+	f := &frames[0]
+	*f = ppf.Frame{
+		Data: ip, WireLen: r.WireLen - (len(r.Data) - len(ip)), Link: packet.LinkRawIP, Hook: ppf.Forward, Time: now, ID: uint32(s.n),
+	}
+	if r.Link == LinkEthernet {
+		f.SrcMAC, f.HasMAC = s.head.eth.Src, true
+	}
+	s.told = false
+	h.Handle(frames)
+	if !s.told && s.err == nil {
+		s.err = fmt.Errorf("replay packet %d: the engine tells no fate (set the source's follower)", s.n)
+	}
+}
+
+// Follow is what the engine calls with a packet's fate.
+func (s *Source) Follow(fate *ppf.Fate) {
+	s.told, s.from = true, fate.In.Src()
+	f := fate.Frame
+	flow := ""
+	if fate.Number != 0 {
+		flow = fate.Dir.String()
+	}
+	action := actionOf(fate)
+	number := 0
+	switch {
+	case action == ActionUnmatched || f.Action != ppf.Drop && f.Head == nil:
+		number = s.write(s.record)
+	case f.Action != ppf.Drop:
+		number = s.writeIP(slices.Concat(f.Head, f.Body), &s.head, s.record.Time)
+	case action == ActionDropped && s.drops != nil:
+		s.drop(fate)
+	}
+	s.fate(s.record.Time, action, fate.Instance, flow, fate.Causes, number)
+	s.flushEmitted(fate.Instance, flow)
+}
+
+// actionOf sorts a packet's fate.
+func actionOf(fate *ppf.Fate) Action {
+	repaired := slices.ContainsFunc(fate.Causes, func(c ppf.Cause) bool { return c.Outcome == ppf.OutcomeRepair })
+	switch {
+	case fate.Frame.Action == ppf.Drop && len(fate.Causes) == 0:
+		return ActionHeld // stolen: the module keeps it
+	case fate.Frame.Action == ppf.Drop:
+		return ActionDropped
+	case fate.Number == 0:
+		return ActionUnmatched
+	case repaired:
+		return ActionRepaired
+	}
+	return ActionSent
+}
+
+// drop keeps a packet that was dropped, as it was received.
+func (s *Source) drop(fate *ppf.Fate) {
+	comment := ""
+	for _, c := range fate.Causes {
+		info := c.Reason.Info()
+		if comment != "" {
+			comment += "; "
+		}
+		comment += fmt.Sprintf("%v %s: %s %d", c.Outcome, info.Name, info.Field, c.Value)
+	}
+	s.fail(s.drops.Write(s.record, comment))
+}
+
+// write sends a packet on and gives its number in the file.
+func (s *Source) write(r Record) int {
+	s.fail(s.out.Write(r, ""))
+	return s.out.Count()
+}
+
+// writeIP sends an IP packet behind a link header written anew.
+func (s *Source) writeIP(ip []byte, h *linkHeader, at int64) int {
+	s.buf = append(h.append(s.buf[:0], ip), ip...)
+	r := s.record
+	r.Time, r.Data, r.WireLen = at, s.buf, len(s.buf)
+	return s.write(r)
+}
+
+// Emit sends an extra packet. It is written behind the packet that is being
+// judged, and carries that one's link header, turned round where it goes back to
+// its sender.
+func (s *Source) Emit(pkt []byte) error {
+	if len(pkt) == 0 {
+		return errors.New("emit packet: it is empty")
+	}
+	s.emitted = append(s.emitted, slices.Clone(pkt))
+	return nil
+}
+
+// flushEmitted writes the extra packets of a packet, or of the time before it.
+func (s *Source) flushEmitted(instance, flow string) {
+	for _, pkt := range s.emitted {
+		h := &s.head
+		var p packet.Packet
+		if p.Parse(packet.LinkRawIP, pkt); p.Dst() == s.from {
+			back := s.head.reverse()
+			h = &back
+		}
+		at := s.env.Now()
+		s.fate(at, ActionEmitted, instance, flow, nil, s.writeIP(pkt, h, at))
+	}
+	s.emitted = s.emitted[:0]
+}
+
+// fate adds a line to the report.
+func (s *Source) fate(at int64, a Action, instance, flow string, causes []ppf.Cause, out int) {
+	s.fail(s.report.add(s.n, at, a, instance, flow, causes, out))
+}
+
+func (s *Source) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// Stats counts packets of the files.
+func (s *Source) Stats() ([]ppf.SourceStats, error) {
+	sum := s.report.Sums
+	return []ppf.SourceStats{{Name: "capture file", Received: sum.In, Sent: sum.Out - sum.Emitted - sum.Split, Emitted: sum.Emitted}}, nil
+}
+
+// Close writes out what is buffered; the files are the caller's.
+func (s *Source) Close() error {
+	err := errors.Join(s.out.Flush(), s.report.close())
+	if s.drops != nil {
+		err = errors.Join(err, s.drops.Flush())
+	}
+	return err
+}
