@@ -6,7 +6,8 @@ import "github.com/promethos/promethos/packet"
 var (
 	// ReasonUnset is a drop for which a module gave no reason: a bug of it.
 	ReasonUnset = newReason(ReasonInfo{Name: "chain.unset", Field: "verdict",
-		Doc: "a user function dropped the packet without giving a reason, which is a bug of its module"})
+		Doc:   "a user function dropped the packet without giving a reason, which is a bug of its module",
+		Trips: "all traffic that such a module drops", Relax: "reasons: {chain.unset: monitor} until the module is mended"})
 	// ReasonUnhandled is thesis 4.1.3: no function set a packet to send.
 	ReasonUnhandled = newReason(ReasonInfo{Name: "chain.unhandled", Field: "chain",
 		Doc:   "no user function of the flow built a packet to send",
@@ -17,10 +18,12 @@ var (
 		Trips: "all traffic of the instance while a module is unloaded", Relax: "promethos module load"})
 	// ReasonPanic is a fault in a user function; only its packet is lost.
 	ReasonPanic = newReason(ReasonInfo{Name: "chain.panic", Field: "chain",
-		Doc: "a user function panicked; the packet is dropped and the rest goes on"})
+		Doc:   "a user function panicked; the packet is dropped and the rest goes on",
+		Trips: "traffic that a module has a bug for", Relax: "take the function out of the chain"})
 	// ReasonEncode is an Out that the encoder cannot write.
 	ReasonEncode = newReason(ReasonInfo{Name: "chain.encode", Field: "chain",
-		Doc: "the packet that the chain built is incomplete or too long"})
+		Doc:   "the packet that the chain built is incomplete or too long",
+		Trips: "traffic that a module has a bug for", Relax: "take the function out of the chain"})
 	// ReasonCut is a packet longer than the source can hand over.
 	ReasonCut = newReason(ReasonInfo{Name: "source.cut", Field: "frame.length",
 		Doc:   "the packet is longer than the source's copy range or the capture's snap length, so not all of it is there",

@@ -41,7 +41,7 @@ var (
 
 	ReasonUnrelated = refused("icmp.unrelated", "icmp.quoted", "5927 §4",
 		"the ICMP error quotes no connection of this instance",
-		"errors about connections that have just expired", "", "CVE-2020-11910")
+		"errors about connections that have just expired", "reasons: {icmp.unrelated: monitor}", "CVE-2020-11910")
 	ReasonICMPType = refused("icmp.type", "icmp.type", "1122 §3.2.2",
 		"an ICMP error of a type that nothing needs, such as redirect or source quench", "none known", "", "CVE-2020-11902")
 	ReasonICMPMTU = refused("icmp.mtu", "icmp.mtu", "8899 §4.6.2",
