@@ -77,6 +77,8 @@ type document struct {
 	Metrics    located[string]            `conf:"metrics"`
 	ModuleDirs []located[string]          `conf:"module_dirs"`
 	OnExit     choice[ppf.OnExit]         `conf:"on_exit"`
+	Log        choice[ppf.LogKind]        `conf:"log"`
+	Drops      located[string]            `conf:"drops"`
 	Queue      located[uint16]            `conf:"queue"`
 	Plugins    located[map[string]string] `conf:"plugins"`
 	Include    located[[]located[string]] `conf:"include"`
@@ -245,7 +247,10 @@ func (l *loader) parse(name string, data []byte, main bool) {
 		l.problems = append(l.problems, problems...)
 		return
 	}
-	doc := document{OnExit: words[ppf.OnExit]("remove", ppf.ExitRemove, "block", ppf.ExitBlock)}
+	doc := document{
+		OnExit: words[ppf.OnExit]("remove", ppf.ExitRemove, "block", ppf.ExitBlock),
+		Log:    words[ppf.LogKind]("text", ppf.LogText, "json", ppf.LogJSON, "off", ppf.LogOff),
+	}
 	l.problems = append(l.problems, ppf.Decode(&doc, v, "")...)
 	for i := range doc.Instances {
 		in := newInstance()
@@ -283,6 +288,12 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 		}
 	}
 	l.spec.OnExit = doc.OnExit.Value
+	l.spec.Log = doc.Log.Value
+	if doc.Drops.Set {
+		if l.spec.Drops = doc.Drops.Value; !filepath.IsAbs(l.spec.Drops) {
+			l.add(doc.Drops.Pos, "drops", "write an absolute path", "%q is not an absolute path", doc.Drops.Value)
+		}
+	}
 	l.spec.QueueFirst = defaultQueue
 	if doc.Queue.Set {
 		if l.spec.QueueFirst = doc.Queue.Value; doc.Queue.Value > maxQueue {

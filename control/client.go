@@ -120,10 +120,20 @@ func (c *Client) Stats(ctx context.Context) (s StatsReply, err error) {
 	return s, c.do(ctx, "GET", "stats", nil, &s)
 }
 
-// Connections lists at most limit connections (0: all) of an instance, or of all
-// ("").
-func (c *Client) Connections(ctx context.Context, instance string, limit int) (list []ppf.ConnectionInfo, err error) {
-	q := url.Values{"instance": {instance}, "limit": {strconv.Itoa(limit)}}
+// ConnectionQuery says which connections to list; what is empty lets all pass.
+type ConnectionQuery struct {
+	Instance, Protocol, State string
+	Client, Server            string // an address or a network
+	Port                      uint16 // the server's
+	Limit                     int    // at most so many
+}
+
+// Connections lists connections.
+func (c *Client) Connections(ctx context.Context, f ConnectionQuery) (list []ppf.ConnectionInfo, err error) {
+	q := url.Values{
+		"instance": {f.Instance}, "protocol": {f.Protocol}, "state": {f.State}, "client": {f.Client}, "server": {f.Server},
+		"port": {strconv.Itoa(int(f.Port))}, "limit": {strconv.Itoa(f.Limit)},
+	}
 	return list, c.do(ctx, "GET", "connections?"+q.Encode(), nil, &list)
 }
 

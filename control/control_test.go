@@ -147,7 +147,7 @@ func TestReads(t *testing.T) {
 	if len(stats.Sources) != 1 || stats.Sources[0].Name != "queue 7" || stats.Sources[0].Received != 3 {
 		t.Errorf("stats %+v", stats)
 	}
-	connections, err := c.Connections(ctx, "a b&c", 5)
+	connections, err := c.Connections(ctx, ConnectionQuery{Instance: "a b&c", Client: "192.0.2.1", Server: "2001:db8::/32", Limit: 5})
 	must(err)
 	if connections == nil || len(connections) != 0 {
 		t.Errorf("connections %+v", connections)
@@ -205,6 +205,9 @@ func TestWrongRequests(t *testing.T) {
 	}{
 		{"GET", "connections?limit=x", "", http.StatusUnprocessableEntity},
 		{"GET", "connections?limit=-1", "", http.StatusUnprocessableEntity},
+		{"GET", "connections?client=x", "", http.StatusUnprocessableEntity},
+		{"GET", "connections?server=192.0.2.1/33", "", http.StatusUnprocessableEntity},
+		{"GET", "connections?port=x", "", http.StatusUnprocessableEntity},
 		{"GET", "events?since=x", "", http.StatusUnprocessableEntity},
 		{"POST", "iptables", "{", http.StatusUnprocessableEntity},
 		{"POST", "reconfig", "[1]", http.StatusUnprocessableEntity},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,7 +155,36 @@ func (s *Server) connections(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.backend.Engine().Connections(r.FormValue("instance"), limit), nil
+	port, err := number(r, "port", 0)
+	if err != nil {
+		return nil, err
+	}
+	f := ppf.ConnectionFilter{
+		Instance: r.FormValue("instance"), Protocol: r.FormValue("protocol"), State: r.FormValue("state"), ServerPort: uint16(port), Limit: limit,
+	}
+	if f.Client, err = network(r, "client"); err != nil {
+		return nil, err
+	}
+	if f.Server, err = network(r, "server"); err != nil {
+		return nil, err
+	}
+	return s.backend.Engine().FindConnections(f), nil
+}
+
+// network reads a parameter that is an address or a network.
+func network(r *http.Request, name string) (netip.Prefix, error) {
+	text := r.FormValue(name)
+	if text == "" {
+		return netip.Prefix{}, nil
+	}
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("parameter %s: %q is no address and no network (write 192.0.2.1 or 192.0.2.0/24)", name, text)
+	}
+	return p.Masked(), nil
 }
 
 func number(r *http.Request, name string, missing int) (int, error) {

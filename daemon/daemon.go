@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -30,6 +31,8 @@ type Options struct {
 	Path string
 	// Control replaces the file's control socket where it is set.
 	Control string
+	// Log is where events are logged; nil: nowhere.
+	Log io.Writer
 	// Warn is told of doubtful things in the configuration.
 	Warn func(ppf.Problem)
 }
@@ -50,12 +53,15 @@ type Daemon struct {
 	closed *nfqueue.Source // the queues of instances that fail closed
 	open   *nfqueue.Source // that of instances that fail open; nil until there is one
 
+	journal sync.WaitGroup
 	running sync.WaitGroup
 	stopped chan struct{} // closed when a source ended by itself
 	stop    context.CancelFunc
-	ctx     context.Context // the daemon's own life
-	failure error
-	once    sync.Once
+	// endJournal lets the journal write what is left and end.
+	endJournal context.CancelFunc
+	ctx        context.Context // the daemon's own life
+	failure    error
+	once       sync.Once
 }
 
 var _ control.Backend = (*Daemon)(nil)
@@ -145,10 +151,20 @@ func Start(o Options) (_ *Daemon, err error) {
 	if before != rules.StateNone {
 		d.say("rules of a predecessor (%v) were replaced in one transaction", before)
 	}
+	d.keepJournal()
 	d.server = control.NewServer(d)
 	d.running.Go(func() { d.fail(d.server.Serve(d.listener)) })
 	d.say("ready: %d instances, %d queues from %d on, %v", len(d.spec.Instances), workers, d.spec.QueueFirst, d.features.Queue)
 	return d, nil
+}
+
+// keepJournal starts to log events, as the file says at the start; a reload does
+// not change it. It ends after everything that adds events.
+func (d *Daemon) keepJournal() {
+	ctx, end := context.WithCancel(context.Background())
+	j := newJournal(d.options.Log, d.spec.Log, d.spec.Drops)
+	d.journal.Go(func() { j.run(ctx, d.engine.Events()) })
+	d.endJournal = end
 }
 
 // queueConfig numbers the queues: those that fail closed first, then the one
@@ -247,6 +263,8 @@ func (d *Daemon) Stop(ctx context.Context) error {
 		errs = append(errs, d.open.Close())
 	}
 	errs = append(errs, d.engine.Close(ctx))
+	d.endJournal()
+	d.journal.Wait()
 	d.host.Close()
 	errs = append(errs, d.kernel.Close())
 	select {

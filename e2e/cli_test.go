@@ -152,7 +152,7 @@ func TestLists(t *testing.T) {
 			t.Fatalf("event %q: %v, %+v", line, err, e)
 		}
 	}
-	if c := table[[]struct{ Instance, State, Protocol string }](t, d, "connections"); c[0].Instance != "web" || c[0].Protocol != "TCP" || c[0].State == "" {
+	if c := table[[]struct{ Instance, State, Protocol string }](t, d, "connections"); c[0].Instance != "web" || c[0].Protocol != "tcp" || c[0].State == "" {
 		t.Errorf("connections: %+v", c)
 	}
 	if r := d.try(t, "show", "instance", "none"); r.status != 1 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/promethos/promethos/packet"
@@ -213,16 +214,44 @@ type StateNamer interface {
 	HalfStateName(state uint8) string
 }
 
+// ConnectionFilter says which connections to list; what is empty lets all pass.
+type ConnectionFilter struct {
+	Instance       string
+	Protocol       string // as ConnectionInfo spells it, in any case
+	State          string // likewise
+	Client, Server netip.Prefix
+	ServerPort     uint16
+	Limit          int // at most so many
+}
+
+// match reports whether a connection of p passes as far as the key tells.
+func (f *ConnectionFilter) match(p *ProxyInstance, c *Conn) bool {
+	k := &c.key[ClientToServer]
+	return (f.Instance == "" || f.Instance == p.Name) &&
+		(f.Protocol == "" || strings.EqualFold(f.Protocol, k.Protocol.String())) &&
+		(!f.Client.IsValid() || f.Client.Contains(k.SrcAddr())) &&
+		(!f.Server.IsValid() || f.Server.Contains(k.DstAddr())) &&
+		(f.ServerPort == 0 || f.ServerPort == k.DstPort)
+}
+
 // Connections lists at most limit connections (0: all) of an instance, or of
 // all ("").
 func (e *Engine) Connections(instance string, limit int) []ConnectionInfo {
+	return e.FindConnections(ConnectionFilter{Instance: instance, Limit: limit})
+}
+
+// FindConnections lists the connections that a filter lets pass, by instance and
+// age.
+func (e *Engine) FindConnections(f ConnectionFilter) []ConnectionInfo {
 	list := []ConnectionInfo{}
 	e.table.each(func(c *Conn) bool {
 		p := e.proxy.proxyOf(c.proxy)
-		if limit > 0 && len(list) >= limit || instance != "" && p.Name != instance {
+		if f.Limit > 0 && len(list) >= f.Limit || !f.match(p, c) {
 			return true
 		}
-		list = append(list, e.describe(p, c))
+		if info := e.describe(p, c); f.State == "" || strings.EqualFold(f.State, info.State) {
+			list = append(list, info)
+		}
 		return true
 	})
 	slices.SortFunc(list, func(a, b ConnectionInfo) int {
@@ -234,7 +263,7 @@ func (e *Engine) Connections(instance string, limit int) []ConnectionInfo {
 func (e *Engine) describe(p *ProxyInstance, c *Conn) ConnectionInfo {
 	cs, sc := &c.key[ClientToServer], &c.key[ServerToClient]
 	info := ConnectionInfo{
-		Instance: p.Name, Protocol: cs.Protocol.String(),
+		Instance: p.Name, Protocol: strings.ToLower(cs.Protocol.String()),
 		Client:  netip.AddrPortFrom(cs.SrcAddr(), cs.SrcPort).String(),
 		Server:  netip.AddrPortFrom(cs.DstAddr(), cs.DstPort).String(),
 		Created: time.Unix(0, c.Created), Expires: time.Unix(0, e.table.Deadline(c)),

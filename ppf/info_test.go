@@ -227,8 +227,26 @@ func TestConnectionList(t *testing.T) {
 			t.Errorf("instance %q, limit %d: %d, want %d", tt.instance, tt.limit, len(got), tt.want)
 		}
 	}
+	net := netip.MustParsePrefix
+	for _, tt := range []struct {
+		filter ppf.ConnectionFilter
+		want   int
+	}{
+		{ppf.ConnectionFilter{Protocol: "tcp"}, 4},
+		{ppf.ConnectionFilter{Protocol: "udp"}, 0},
+		{ppf.ConnectionFilter{State: "syn-sent", Limit: 3}, 3},
+		{ppf.ConnectionFilter{State: "ESTABLISHED"}, 0},
+		{ppf.ConnectionFilter{Client: net("192.0.2.0/24"), Server: net("203.0.113.1/32"), ServerPort: 80}, 4},
+		{ppf.ConnectionFilter{Client: net("192.0.3.0/24")}, 0},
+		{ppf.ConnectionFilter{Server: net("192.0.2.0/24")}, 0},
+		{ppf.ConnectionFilter{ServerPort: 81}, 0},
+	} {
+		if got := b.Engine.FindConnections(tt.filter); len(got) != tt.want {
+			t.Errorf("%+v: %d, want %d", tt.filter, len(got), tt.want)
+		}
+	}
 	c := b.Engine.Connections("a", 0)[0]
-	if c.Client != "192.0.2.1:1" || c.Server != "203.0.113.1:80" || c.Protocol != "TCP" || c.State != "SYN-SENT" || c.SentAs != "" ||
+	if c.Client != "192.0.2.1:1" || c.Server != "203.0.113.1:80" || c.Protocol != "tcp" || c.State != "SYN-SENT" || c.SentAs != "" ||
 		c.CS.Packets != 1 || c.CS.Bytes != 40 || !c.Created.Equal(time.Unix(1, 0)) || c.Expires.Sub(c.Created) != time.Minute {
 		t.Errorf("%+v", c)
 	}

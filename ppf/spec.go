@@ -33,6 +33,16 @@ const (
 	ExitBlock
 )
 
+// LogKind says how events are logged.
+type LogKind uint8
+
+// The logs. The zero value is the default.
+const (
+	LogText LogKind = iota
+	LogJSON
+	LogOff
+)
+
 // SourceKind says where an instance's packets come from.
 type SourceKind uint8
 
@@ -141,6 +151,8 @@ type InstanceSpec struct {
 // `promethos iptables` adds is kept beside it by the engine.
 type Spec struct {
 	Control    string   // path of the unix socket
+	Log        LogKind  // how events are logged, on standard error
+	Drops      string   // capture file of drops and repairs; "": none
 	ModuleDirs []string // absolute
 	OnExit     OnExit
 	QueueFirst uint16 // first queue number

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -152,12 +151,11 @@ func newModules(g *global) *cobra.Command {
 }
 
 func newConnections(g *global) *cobra.Command {
-	var instance string
-	var limit int
+	var q control.ConnectionQuery
 	c := &cobra.Command{
 		Use: "connections", Short: "list the tracked connections", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			list, err := control.NewClient(g.control).Connections(c.Context(), instance, limit)
+			list, err := control.NewClient(g.control).Connections(c.Context(), q)
 			if err != nil {
 				return err
 			}
@@ -170,8 +168,13 @@ func newConnections(g *global) *cobra.Command {
 				})
 		},
 	}
-	c.Flags().StringVar(&instance, "instance", "", "only those of instance `NAME`")
-	c.Flags().IntVar(&limit, "limit", 1000, "at most `N`; 0 lists all")
+	c.Flags().StringVar(&q.Instance, "instance", "", "only those of instance `NAME`")
+	c.Flags().StringVar(&q.Protocol, "protocol", "", "only those of `PROTOCOL`, such as tcp")
+	c.Flags().StringVar(&q.State, "state", "", "only those in `STATE`, such as ESTABLISHED")
+	c.Flags().StringVar(&q.Client, "client", "", "only those of clients in `NETWORK`, or of one address")
+	c.Flags().StringVar(&q.Server, "server", "", "only those with servers in `NETWORK`, or with one address")
+	c.Flags().Uint16Var(&q.Port, "port", 0, "only those with `PORT` of the server")
+	c.Flags().IntVar(&q.Limit, "limit", 1000, "at most `N`; 0 lists all")
 	return c
 }
 
@@ -254,28 +257,4 @@ func newStats(g *global) *cobra.Command {
 			return printTable(os.Stdout, []string{"QUEUE", "RECEIVED", "LET GO", "EMITTED", "WAITING", "KERNEL DROPPED", "SOCKET DROPPED", "VERDICT ERRORS"}, rows)
 		},
 	}
-}
-
-func newEvents(g *global) *cobra.Command {
-	var follow bool
-	c := &cobra.Command{
-		Use: "events", Short: "print what happened", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			ctx, stop := untilSignal()
-			defer stop()
-			return control.NewClient(g.control).Events(ctx, follow, func(e ppf.Event) error {
-				if g.json {
-					return json.NewEncoder(os.Stdout).Encode(e) // one line each: they may never end
-				}
-				where := ""
-				if e.Instance != "" {
-					where = "[" + e.Instance + "] "
-				}
-				_, err := fmt.Printf("%s %s%s\n", e.Time.Format("15:04:05.000000"), where, e.Text)
-				return err
-			})
-		},
-	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens")
-	return c
 }

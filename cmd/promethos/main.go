@@ -73,7 +73,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newRun(g), newCheck(g), newIPTables(g), newReload(g), newReconfig(g), newModule(g), newUnblock(),
-		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newEvents(g),
+		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newLedger(g), newEvents(g), newTop(g),
 		newDemo(g), newLab(), newBench(g), newReplay(g), newDoctor(g), newVersion(g),
 	)
 	for _, c := range root.Commands() {

@@ -1,27 +1,95 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
-// printTable writes rows aligned under their headings.
+// printTable writes rows aligned under their headings, numbers to the right.
 func printTable(w io.Writer, headings []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(headings, "\t"))
+	width := make([]int, len(headings))
+	numeric := make([]bool, len(headings))
+	for i, h := range headings {
+		width[i], numeric[i] = utf8.RuneCountInString(h), len(rows) > 0
+	}
 	for _, row := range rows {
 		for i, cell := range row {
 			if cell == "" {
-				row[i] = "-"
+				row[i], cell = "-", "-"
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+			numeric[i] = numeric[i] && strings.Trim(cell, "0123456789./") == "" || numeric[i] && cell == "-"
+		}
+	}
+	p := painter{terminal(w)}
+	out := bufio.NewWriter(w)
+	line := func(cells []string, paint func(string) string) {
+		for i, cell := range cells {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			switch {
+			case numeric[i]:
+				out.WriteString(pad + paint(cell))
+			case i == len(cells)-1:
+				out.WriteString(paint(cell))
+			default:
+				out.WriteString(paint(cell) + pad)
+			}
+			if i < len(cells)-1 {
+				out.WriteString("  ")
 			}
 		}
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		out.WriteByte('\n')
 	}
-	return t.Flush()
+	line(headings, p.bold)
+	for _, row := range rows {
+		line(row, p.word)
+	}
+	return out.Flush()
+}
+
+// terminal reports whether w is one that wants colour (https://no-color.org).
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// painter colours for a terminal (ECMA-48 SGR) and for nothing else.
+type painter struct{ on bool }
+
+func (p painter) sgr(code, text string) string {
+	if !p.on {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p painter) bold(text string) string   { return p.sgr("1", text) }
+func (p painter) bad(text string) string    { return p.sgr("31", text) }
+func (p painter) doubt(text string) string  { return p.sgr("33", text) }
+func (p painter) good(text string) string   { return p.sgr("32", text) }
+func (p painter) change(text string) string { return p.sgr("1;36", text) }
+
+// word colours what an operator looks for in a table.
+func (p painter) word(cell string) string {
+	switch {
+	case cell == "drop", cell == "NO", strings.Contains(cell, "NOT PROTECTING"):
+		return p.bad(cell)
+	case strings.HasPrefix(cell, "would-"):
+		return p.doubt(cell)
+	case cell == "repair", cell == "ESTABLISHED":
+		return p.good(cell)
+	}
+	return cell
 }
 
 // printJSON writes a value as indented JSON.
