@@ -16,6 +16,7 @@ import (
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/lab/proof"
 )
 
 // downloadBytes is the size of the thesis' test transfer.
@@ -143,6 +144,9 @@ func (d *show) with(client *control.Client) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.prove(before, after); err != nil {
+		return err
+	}
 	fmt.Fprintf(d.w, "   download of %d bytes: %.0f Mbit/s, byte for byte the same\n\n", d.result.Proxied.Bytes, d.result.Proxied.BitsPerSecond()/1e6)
 	if err := d.compare(before, after); err != nil {
 		return err
@@ -173,8 +177,27 @@ func (d *show) with(client *control.Client) (err error) {
 	if err != nil {
 		return err
 	}
-	if p := stats.Packets; p.In != p.Sent+p.Unchanged+p.Dropped+p.Queued+p.Stolen {
-		d.problem("accounting: %d packets came in, and %d are accounted for", p.In, p.Sent+p.Unchanged+p.Dropped+p.Queued+p.Stolen)
+	for _, v := range proof.Accounts(stats, reasons) {
+		d.problem("%v", v)
+	}
+	return nil
+}
+
+// prove judges what the download sent to either end by other decoders than ours,
+// and compares it byte for byte.
+func (d *show) prove(atClient, atServer []lab.Frame) error {
+	list := slices.Concat(
+		proof.Transfers(proof.Sent(atClient), proof.Received(atServer), nil),
+		proof.Transfers(proof.Sent(atServer), proof.Received(atClient), nil))
+	for _, frames := range [][]lab.Frame{atServer, atClient} {
+		judged, err := proof.Packets(d.ctx, frames, lab.KindDFIDCount)
+		if err != nil {
+			return err
+		}
+		list = append(list, judged...)
+	}
+	for _, v := range list {
+		d.problem("download: %v", v)
 	}
 	return nil
 }
@@ -190,6 +213,11 @@ func (d *show) download() (before, after []lab.Frame, err error) {
 		return nil, nil, errors.Join(err, stop(in))
 	}
 	d.result.Proxied, err = d.lab.Client.Download(d.ctx, d.server.DataURL(downloadBytes, 1))
+	for _, c := range []*lab.Capture{in, out} {
+		if err == nil {
+			_, err = c.Wait(d.ctx, proof.Ends)
+		}
+	}
 	if err = errors.Join(err, stop(in), stop(out)); err != nil {
 		return nil, nil, fmt.Errorf("demo: download through the proxy: %w", err)
 	}

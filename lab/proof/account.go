@@ -1,0 +1,127 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/ppf"
+)
+
+// Accounts checks P5 on what a daemon counted. Nothing may be on its way.
+func Accounts(s control.StatsReply, reasons []ppf.ReasonCountInfo) (list []Violation) {
+	wrong := func(format string, args ...any) {
+		list = append(list, Violation{Accounted, fmt.Sprintf(format, args...)})
+	}
+	var in, dropped, received uint64
+	for _, f := range []struct {
+		name string
+		ppf.FlowCounters
+	}{{"instances", s.Packets}, {"no instance", s.Unmatched}} {
+		if f.In != f.Sent+f.Unchanged+f.Dropped+f.Queued+f.Stolen {
+			wrong("%s: %d packets came in, %d are accounted for: %+v", f.name, f.In, f.Sent+f.Unchanged+f.Dropped+f.Queued+f.Stolen, f.FlowCounters)
+		}
+		in, dropped = in+f.In, dropped+f.Dropped
+	}
+	for _, q := range s.Sources {
+		received += q.Received
+		if q.KernelDropped > 0 || q.SocketDropped > 0 {
+			wrong("%s: the kernel dropped %d packets, %d did not fit into the socket buffer", q.Name, q.KernelDropped, q.SocketDropped)
+		}
+	}
+	if received != in {
+		wrong("the sources received %d packets, the engine judged %d", received, in)
+	}
+	var explained uint64
+	for _, r := range reasons {
+		if r.Action == ppf.OutcomeDrop.String() {
+			explained += r.Count
+		}
+	}
+	if explained != dropped {
+		wrong("%d packets were dropped, %d with a reason", dropped, explained)
+	}
+	return list
+}
+
+// Vitals are what tells a healthy daemon from one that leaks or hangs.
+type Vitals struct {
+	PID     int
+	Files   int    // open
+	Waiting uint64 // packets without a verdict
+	Panics  uint64 // in user functions
+}
+
+// TakeVitals looks at a running daemon.
+func TakeVitals(ctx context.Context, p *lab.Proxy) (v Vitals, err error) {
+	client := control.NewClient(p.Control)
+	status, err := client.Status(ctx)
+	if err != nil {
+		return v, err
+	}
+	stats, err := client.Stats(ctx)
+	if err != nil {
+		return v, err
+	}
+	reasons, err := client.Reasons(ctx)
+	if err != nil {
+		return v, err
+	}
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", status.PID))
+	if err != nil {
+		return v, err
+	}
+	v.PID, v.Files = status.PID, len(files)
+	for _, s := range stats.Sources {
+		v.Waiting += s.Depth
+	}
+	for _, r := range reasons {
+		if r.Reason == ppf.ReasonPanic.String() {
+			v.Panics += r.Count
+		}
+	}
+	return v, nil
+}
+
+// Survived checks P6: between two looks the daemon neither ended nor faulted nor
+// kept what it opened, and no packet waits.
+func Survived(before, after Vitals) (list []Violation) {
+	wrong := func(format string, args ...any) {
+		list = append(list, Violation{Survives, fmt.Sprintf(format, args...)})
+	}
+	if after.PID != before.PID {
+		wrong("process %d runs in place of %d", after.PID, before.PID)
+	}
+	// The control connections of the two looks themselves come and go.
+	const slack = 4
+	if after.Files > before.Files+slack {
+		wrong("%d files are open, %d were", after.Files, before.Files)
+	}
+	if after.Waiting > 0 {
+		wrong("%d packets wait for a verdict", after.Waiting)
+	}
+	if after.Panics > before.Panics {
+		wrong("%d faults in user functions", after.Panics-before.Panics)
+	}
+	return list
+}
+
+// Daemon checks P5 and P6 of a running daemon, since an earlier look at it.
+func Daemon(ctx context.Context, p *lab.Proxy, before Vitals) ([]Violation, error) {
+	after, err := TakeVitals(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	client := control.NewClient(p.Control)
+	stats, err := client.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reasons, err := client.Reasons(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(Accounts(stats, reasons), Survived(before, after)...), nil
+}
