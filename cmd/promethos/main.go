@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 		return usageError{fmt.Errorf("%s: %w (see `%s --help`)", c.Name(), err, c.CommandPath())}
 	})
 	root.AddCommand(
-		newRun(g), newCheck(g), newIPTables(g), newReload(g), newReconfig(g), newModule(g), newUnblock(),
+		newRun(g), newCheck(g), newIPTables(g), newReload(g), newReconfig(g), newModule(g), newUnblock(), newProtect(g),
 		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newLedger(g), newEvents(g), newTop(g),
 		newDemo(g), newLab(), newBench(g), newReplay(g), newDoctor(g), newVersion(g),
 	)
