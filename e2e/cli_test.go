@@ -325,7 +325,8 @@ func TestDoctor(t *testing.T) {
 	}
 	d := withServer(t, l, "forward", 80, "")
 	found, out := doctor(d)
-	for _, what := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "nf_tables", "queue target", "NFQUEUE", "our queues", "daemon"} {
+	for _, what := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "nf_tables", "queue target", "NFQUEUE", "our queues", "daemon",
+		"other firewalls", "reverse path filter", "offloads", "bridges", "routes IPv4", "routes IPv6"} {
 		if !found[what] {
 			t.Errorf("%s is not well: %s", what, out)
 		}
@@ -338,4 +339,12 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("rules without a daemon are well: %s", out)
 	}
 	unblock(t, l)
+	check(t, l.Proxy.Sysctl("net/ipv4/conf/all/rp_filter", "1"))
+	check(t, l.Proxy.Sysctl("net/ipv4/ip_forward", "0"))
+	out = d.try(t, "doctor").out
+	for _, want := range []string{"strict on all", "rp_filter=2", "sysctl -w net.ipv4.ip_forward=1", "transparent proxy", "socket match"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not said:\n%s", want, out)
+		}
+	}
 }

@@ -424,7 +424,8 @@ func TestExamine(t *testing.T) {
 			t.Errorf("%+v: want active", x)
 		}
 	}
-	want := []string{"CAP_NET_ADMIN", "nf_tables", "nf_tables interval sets", "queue target", "table inet promethos", "IPv6", "connection tracking"}
+	want := []string{"CAP_NET_ADMIN", "nf_tables", "nf_tables interval sets", "queue target", "table inet promethos",
+		"transparent proxy", "socket match", "other firewalls", "IPv6", "connection tracking"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}

@@ -141,7 +141,9 @@ func (k *Kernel) examine() []Finding {
 	if err != nil {
 		return append(list, missing("table inet "+TableName, err))
 	}
-	return append(list, Finding{Name: "table inet " + TableName, OK: true, Detail: stateDetails[state]})
+	list = append(list, Finding{Name: "table inet " + TableName, OK: true, Detail: stateDetails[state]})
+	list = append(list, k.examineStream()...)
+	return append(list, k.Firewalls()...)
 }
 
 var stateDetails = [...]string{

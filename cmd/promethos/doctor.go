@@ -22,7 +22,8 @@ func newDoctor(g *global) *cobra.Command {
 		Use: "doctor", Short: "tell what this machine can do, and what is missing", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			list := append([]finding{capability("CAP_NET_RAW", unix.CAP_NET_RAW)}, rules.Examine()...)
-			list = append(list, queues(), orphans(), forwarding("net.ipv4.ip_forward"), forwarding("net.ipv6.conf.all.forwarding"), namespaces())
+			list = append(list, queues(), orphans(), forwarding("net.ipv4.ip_forward"), forwarding("net.ipv6.conf.all.forwarding"))
+			list = append(append(list, network()...), namespaces())
 			status := finding{Name: "daemon", OK: true, Detail: "none answers at " + g.control}
 			if s, err := control.NewClient(g.control).Status(c.Context()); err == nil {
 				status.Detail = fmt.Sprintf("running: version %s, process %d, %d queues, %s", s.Version, s.PID, s.Workers, s.Queue)
@@ -95,11 +96,10 @@ func queues() finding {
 // prerouting and postrouting need it.
 func forwarding(key string) finding {
 	f := finding{Name: key, OK: true}
-	value, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/"))
-	switch {
-	case err != nil:
-		f.Detail = "unknown: " + err.Error()
-	case strings.TrimSpace(string(value)) == "0":
+	switch sysctl(strings.ReplaceAll(key, ".", "/")) {
+	case "":
+		f.Detail = "unknown: this kernel does not tell"
+	case "0":
 		f.Detail, f.Fix = "off: packets are not forwarded", "sysctl -w "+key+"=1, if this machine stands between client and server"
 	default:
 		f.Detail = "on"

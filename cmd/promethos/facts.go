@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,8 +45,8 @@ func findFacts(server netip.Addr) (f protect.Facts, err error) {
 	if server.Is6() {
 		key = "net/ipv6/conf/all/forwarding"
 	}
-	value, err := os.ReadFile(filepath.Join("/proc/sys", key))
-	f.Forwards = err == nil && strings.TrimSpace(string(value)) != "0"
+	value := sysctl(key)
+	f.Forwards = value != "" && value != "0"
 	f.Sessions = ownSessions()
 	return f, nil
 }

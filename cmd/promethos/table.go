@@ -73,11 +73,10 @@ func (p painter) sgr(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-func (p painter) bold(text string) string   { return p.sgr("1", text) }
-func (p painter) bad(text string) string    { return p.sgr("31", text) }
-func (p painter) doubt(text string) string  { return p.sgr("33", text) }
-func (p painter) good(text string) string   { return p.sgr("32", text) }
-func (p painter) change(text string) string { return p.sgr("1;36", text) }
+func (p painter) bold(text string) string  { return p.sgr("1", text) }
+func (p painter) bad(text string) string   { return p.sgr("31", text) }
+func (p painter) doubt(text string) string { return p.sgr("33", text) }
+func (p painter) good(text string) string  { return p.sgr("32", text) }
 
 // word colours what an operator looks for in a table.
 func (p painter) word(cell string) string {
