@@ -13,10 +13,12 @@ import (
 
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/control"
+	_ "github.com/promethos/promethos/data" // data modules
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/host"
 	"github.com/promethos/promethos/source/nfqueue"
+	_ "github.com/promethos/promethos/wasm" // modules of WebAssembly files
 )
 
 // Version is the program's version.

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -87,6 +88,40 @@ func NewReason(module string, info ReasonInfo) Reason {
 	}
 	reasonMu.Lock()
 	defer reasonMu.Unlock()
+	r, err := addReason(module, info)
+	if err != nil {
+		panic(fmt.Sprintf("register reason %s: %v", info.Name, err))
+	}
+	return r
+}
+
+// RenewReason is NewReason for modules that come and go: a reason that the same
+// module registered before keeps its number and gets the new description, and
+// what NewReason panics for is an error.
+func RenewReason(module string, info ReasonInfo) (Reason, error) {
+	if !validReasonName(info.Name) {
+		return ReasonNone, fmt.Errorf("malformed name (use lowercase words with hyphens, separated by dots)")
+	}
+	reasonMu.Lock()
+	defer reasonMu.Unlock()
+	old := reasons.Load()
+	if old == nil {
+		return addReason(module, info)
+	}
+	r, had := old.byName[info.Name]
+	if !had || old.modules[module] != uint16(r>>16) {
+		return addReason(module, info)
+	}
+	next := *old
+	next.infos = slices.Clone(old.infos)
+	info.CVE = slices.Clone(info.CVE)
+	next.infos[r.Index()] = info
+	reasons.Store(&next)
+	return r, nil
+}
+
+// addReason puts a reason into a new state of the registry; reasonMu is held.
+func addReason(module string, info ReasonInfo) (Reason, error) {
 	next := reasonTable{
 		infos: []ReasonInfo{{Name: "none", Class: Rewritten}}, reasons: []Reason{ReasonNone},
 		byName: map[string]Reason{}, modules: map[string]uint16{},
@@ -95,10 +130,10 @@ func NewReason(module string, info ReasonInfo) Reason {
 		next = reasonTable{slices.Clone(old.infos), slices.Clone(old.reasons), maps.Clone(old.byName), maps.Clone(old.modules)}
 	}
 	if _, taken := next.byName[info.Name]; taken {
-		panic(fmt.Sprintf("register reason %s: name already registered (choose another)", info.Name))
+		return ReasonNone, errors.New("name already registered (choose another)")
 	}
 	if len(next.infos) == maxReasons {
-		panic(fmt.Sprintf("register reason %s: all %d numbers are taken", info.Name, maxReasons))
+		return ReasonNone, fmt.Errorf("all %d numbers are taken", maxReasons)
 	}
 	id, ok := next.modules[module]
 	if !ok {
@@ -111,7 +146,7 @@ func NewReason(module string, info ReasonInfo) Reason {
 	next.reasons = append(next.reasons, r)
 	next.byName[info.Name] = r
 	reasons.Store(&next)
-	return r
+	return r, nil
 }
 
 func validReasonName(name string) bool {

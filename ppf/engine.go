@@ -37,6 +37,7 @@ type Engine struct {
 	events       *Events
 	table        *Table
 	functions    *FunctionRegistry
+	data         dataRegistry
 	workers      []*worker
 	pluginConfig map[string]string
 	ownEvents    *rateLimit // of packets that no instance matches
@@ -49,6 +50,7 @@ type Engine struct {
 
 	snap      atomic.Pointer[snapshot]
 	lastSweep atomic.Int64
+	ticks     atomic.Pointer[[]func(now int64)] // of modules
 
 	mu          sync.Mutex // guards what follows
 	spec        Spec
@@ -83,6 +85,7 @@ func New(o Options) (*Engine, error) {
 		return err
 	})
 	e.snap.Store(&snapshot{})
+	e.ticks.Store(&[]func(int64){})
 	if _, _, err := e.plugin("PROXY"); err != nil {
 		return nil, err
 	}

@@ -164,7 +164,21 @@ func (e *Engine) loadModule(ctx context.Context, info ModuleInfo) error {
 		return err
 	}
 	e.modules[info.Name] = m
+	e.setTicks()
 	return nil
+}
+
+// setTicks tells the first worker whose ticks it calls; when it returns no other
+// is being called.
+func (e *Engine) setTicks() {
+	var ticks []func(int64)
+	for _, m := range e.modules {
+		if m.host.tick != nil {
+			ticks = append(ticks, m.host.tick)
+		}
+	}
+	e.ticks.Store(&ticks)
+	e.workers[0].barrier()
 }
 
 // startModule makes a module and puts its functions to use, in place of those of
@@ -173,7 +187,7 @@ func (e *Engine) startModule(ctx context.Context, info ModuleInfo, old *loadedMo
 	m := &loadedModule{info: info, module: info.New(), host: &ModuleHost{engine: e, module: info.Name, starting: true}}
 	var gone []string
 	if old != nil {
-		m.host.old, gone = old.host, old.host.functions
+		m.host.old, m.host.oldModule, gone = old.host, old.module, old.host.functions
 	}
 	e.events.Add(Event{Kind: EventModule, Text: "PROMETHOS: init() called for module " + info.Name})
 	err := m.module.Start(e.ctx, m.host)
@@ -191,7 +205,8 @@ func (e *Engine) startModule(ctx context.Context, info ModuleInfo, old *loadedMo
 	for _, f := range m.host.staged {
 		m.host.registered(f)
 	}
-	m.host.staged, m.host.old = nil, nil
+	m.publishData()
+	m.host.staged, m.host.old, m.host.oldModule = nil, nil, nil
 	return m, nil
 }
 
@@ -249,6 +264,7 @@ func (e *Engine) ReloadModule(ctx context.Context, name string) error {
 		return err
 	}
 	e.modules[info.Name] = next
+	e.setTicks()
 	old.host.functions = nil
 	old.host.states = slices.DeleteFunc(old.host.states, func(s stateColumn) bool { return slices.Contains(next.host.states, s) })
 	e.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("module %s: version %s took the place of %s", info.Name, info.Version, old.info.Version)})
@@ -293,6 +309,10 @@ func (e *Engine) UnloadModule(ctx context.Context, name string, force bool) erro
 		}
 	}
 	delete(e.modules, m.info.Name)
+	e.setTicks()
+	if m.host.data != nil {
+		e.data.set(m.info.Name, nil)
+	}
 	if err := m.stop(ctx); err != nil {
 		return fmt.Errorf("module %s: stop: %w", name, err)
 	}

@@ -92,9 +92,17 @@ type ModuleHost struct {
 	// Start was successful.
 	starting bool
 	staged   []*UserFunction
+	tick     func(now int64)
+	data     *Data
 	// old is the module that this one takes the place of; nil for a new one.
-	old *ModuleHost
+	old       *ModuleHost
+	oldModule Module
 }
+
+// Predecessor is the module whose place this one takes, nil for none. It goes on
+// until Start was successful, and is stopped after that. Called from
+// Module.Start.
+func (h *ModuleHost) Predecessor() Module { return h.oldModule }
 
 // Workers is how many workers run user functions; see [Exchange.Worker].
 func (h *ModuleHost) Workers() int { return len(h.engine.workers) }
@@ -130,6 +138,11 @@ func (h *ModuleHost) registered(f *UserFunction) {
 	h.functions = append(h.functions, f.Name)
 	h.engine.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("PROXY: Function '%s' registered at table", f.Name)})
 }
+
+// OnTick has f called several times a second while the module is loaded, also
+// without traffic, by the first worker between two batches; now is in
+// nanoseconds since 1970. f must not block. Called from Module.Start.
+func (h *ModuleHost) OnTick(f func(now int64)) { h.tick = f }
 
 // Unregister removes a user function; when it returns no packet is in it any
 // more. Flows that name it drop their packets with chain.function-missing

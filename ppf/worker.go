@@ -65,7 +65,17 @@ func (w *worker) barrier() uint64 {
 }
 
 // Tick does what is due without a packet; see Handler.
-func (w *worker) Tick(now int64) { w.engine.sweep(now) }
+func (w *worker) Tick(now int64) {
+	w.engine.sweep(now)
+	if w.id != 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, tick := range *w.engine.ticks.Load() {
+		tick(now)
+	}
+}
 
 // reset makes the Exchange ready for a frame.
 func (x *Exchange) reset(f *Frame) {

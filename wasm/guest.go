@@ -1,0 +1,274 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// startFuel is what a guest may use to start, to be configured, and to migrate
+// one connection's bytes: the Go runtime's start costs about a hundredth.
+const startFuel = 1_000_000_000
+
+// What a guest exports beside its memory.
+const (
+	exportABI        = "promethos_abi"
+	exportArea       = "promethos_area"
+	exportConfigure  = "promethos_configure"
+	exportProcess    = "promethos_process"
+	exportMigrate    = "promethos_migrate"
+	exportTimer      = "promethos_timer"
+	exportInitialize = "_initialize" // of a WASI reactor
+)
+
+// guest is one instance of a module's code, with its own memory. It does one
+// thing at a time: it belongs to a worker, or to whoever holds module.mu.
+type guest struct {
+	m         *module
+	mod       api.Module
+	fuel      api.MutableGlobal
+	area      uint32
+	process   api.Function
+	configure api.Function
+	migrate   api.Function // nil: none
+	timer     api.Function // nil: none
+	ctx       *guestContext
+	stack     [8]uint64
+	random    *rand.Rand
+	now       int64 // what the guest's clock shows, ns since 1970
+	starting  bool  // reasons may be registered
+	// configured tells which bindings the guest knows, by handle.
+	configured []bool
+
+	// Of the packet that is being judged.
+	x       *ppf.Exchange
+	forced  ppf.Verdict // what a call has decided
+	stop    bool        // forced counts
+	logs    int
+	trap    string // why a call of the guest's ended it
+	printed []byte // the start of what it printed
+	column  []byte // the connection's bytes, written back after the call
+	options packet.TCPOptions
+	extra   packet.Out // being built for emit
+
+	arena  []byte // payloads of the batch that are the guest's
+	unread int    // of the arena
+	batch  uint64
+}
+
+// guestContext leads from a call of the host's back to its guest.
+type guestContext struct {
+	context.Context
+	g *guest
+}
+
+// errTrap ends a guest from inside a call of the host's; guest.trap says why.
+var errTrap = errors.New("the guest was ended")
+
+// fail ends the guest that is making a call.
+func (g *guest) fail(format string, args ...any) {
+	g.trap = fmt.Sprintf(format, args...)
+	panic(errTrap)
+}
+
+// newGuest starts an instance. It registers reasons and may log.
+func (m *module) newGuest() (_ *guest, err error) {
+	g := &guest{m: m, starting: true}
+	env := m.host.Env()
+	g.random = rand.New(rand.NewPCG(uint64(env.Uint32()), uint64(env.Uint32())))
+	g.ctx = &guestContext{context.Background(), g}
+	g.mod, err = m.runtime.InstantiateModule(g.ctx, m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return nil, fmt.Errorf("instantiate: %w", g.explain(err))
+	}
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	var ok bool
+	if g.fuel, ok = g.mod.ExportedGlobal(fuelName).(api.MutableGlobal); !ok || g.mod.Memory() == nil {
+		return nil, errors.New("it exports no memory")
+	}
+	if init := g.mod.ExportedFunction(exportInitialize); init != nil {
+		if _, err := g.call(init, startFuel); err != nil {
+			return nil, fmt.Errorf("%s: %w", exportInitialize, err)
+		}
+	}
+	one := func(name string) (uint32, error) {
+		f := g.mod.ExportedFunction(name)
+		if f == nil || len(f.Definition().ParamTypes()) != 0 || len(f.Definition().ResultTypes()) != 1 {
+			return 0, fmt.Errorf("it exports no function %s() i32", name)
+		}
+		v, err := g.call(f, startFuel)
+		return uint32(v), err
+	}
+	version, err := one(exportABI)
+	if err != nil {
+		return nil, err
+	}
+	if version != abiVersion {
+		return nil, fmt.Errorf("it was made for version %d of the interface, this is version %d", version, abiVersion)
+	}
+	if g.area, err = one(exportArea); err != nil {
+		return nil, err
+	}
+	if _, ok := g.mod.Memory().Read(g.area, areaSize); !ok {
+		return nil, fmt.Errorf("its exchange area %#x is not inside its memory", g.area)
+	}
+	for _, e := range []struct {
+		name     string
+		params   int
+		f        *api.Function
+		required bool
+	}{
+		{exportConfigure, 2, &g.configure, true}, {exportProcess, 1, &g.process, true},
+		{exportMigrate, 4, &g.migrate, false}, {exportTimer, 1, &g.timer, false},
+	} {
+		f := g.mod.ExportedFunction(e.name)
+		if f == nil && !e.required {
+			continue
+		}
+		if f == nil || len(f.Definition().ParamTypes()) != e.params || len(f.Definition().ResultTypes()) > 1 {
+			return nil, fmt.Errorf("it exports no function %s with %d parameters", e.name, e.params)
+		}
+		*e.f = f
+	}
+	g.starting = false
+	return g, nil
+}
+
+// close gives the guest's memory back.
+func (g *guest) close() {
+	// A module of ours has nothing to close that could fail.
+	_ = g.mod.Close(g.ctx)
+}
+
+// call runs a function of the guest with at most fuel units. It is not safe to
+// use the guest after an error.
+func (g *guest) call(f api.Function, fuel int64, args ...uint64) (uint64, error) {
+	g.fuel.Set(uint64(fuel))
+	g.logs, g.trap, g.printed = 0, "", g.printed[:0]
+	copy(g.stack[:], args)
+	if err := f.CallWithStack(g.ctx, g.stack[:]); err != nil {
+		return 0, g.explain(err)
+	}
+	return g.stack[0], nil
+}
+
+// explain says in our words why a guest ended.
+func (g *guest) explain(err error) error {
+	switch {
+	case g.trap != "":
+		return errors.New(g.trap)
+	case g.fuel != nil && int64(g.fuel.Get()) < 0:
+		return errors.New("endless loop: it used up its fuel")
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return errors.New(text + g.lastWords())
+}
+
+// bind makes the guest know a binding.
+func (g *guest) bind(b *binding) error {
+	for len(g.configured) <= int(b.handle) {
+		g.configured = append(g.configured, false)
+	}
+	if g.configured[b.handle] {
+		return nil
+	}
+	code, err := g.call(g.configure, startFuel, uint64(b.handle), uint64(b.function))
+	if err != nil {
+		return err
+	}
+	if uint32(code) != 0 {
+		return fmt.Errorf("it refused its settings with code %d", int32(code))
+	}
+	g.configured[b.handle] = true
+	return nil
+}
+
+// judge lets the guest decide a packet. An error is a fault: the guest must not
+// be used again.
+func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
+	if int(b.handle) >= len(g.configured) || !g.configured[b.handle] {
+		if err := g.bind(b); err != nil {
+			return ppf.Verdict{}, err
+		}
+	}
+	if batch := x.Batch(); batch != g.batch {
+		g.batch, g.unread = batch, 0
+	}
+	g.x, g.stop, g.now = x, false, x.Now
+	area, ok := g.mod.Memory().Read(g.area, areaSize)
+	if !ok {
+		return ppf.Verdict{}, errors.New("its exchange area is gone")
+	}
+	le.PutUint32(area[areaCount:], 1)
+	le.PutUint32(area[areaStride:], descriptorSize)
+	d := area[areaDescriptor:]
+	putDescriptor(d, b.handle, x, &g.options)
+	if err := g.loadColumn(); err != nil {
+		return ppf.Verdict{}, err
+	}
+	g.logs, g.trap, g.printed = 0, "", g.printed[:0]
+	g.fuel.Set(uint64(g.m.manifest.Limits.Fuel))
+	g.stack[0] = 1
+	if err := g.process.CallWithStack(g.ctx, g.stack[:]); err != nil {
+		return ppf.Verdict{}, g.explain(err)
+	}
+	g.x = nil
+	// Memory may have grown and moved.
+	if area, ok = g.mod.Memory().Read(g.area, areaSize); !ok {
+		return ppf.Verdict{}, errors.New("its exchange area is gone")
+	}
+	d = area[areaDescriptor:]
+	if g.column != nil && x.Conn != nil {
+		copy(g.column, d[dStorage:])
+	}
+	if g.stop {
+		return g.forced, nil
+	}
+	return g.verdict(d, x)
+}
+
+// verdict reads what the guest answered.
+func (g *guest) verdict(d []byte, x *ppf.Exchange) (ppf.Verdict, error) {
+	switch v := d[dVerdict]; v {
+	case byte(ppf.Accept):
+		return ppf.Verdict{Action: ppf.Accept}, nil
+	case byte(ppf.Drop):
+		r, ok := g.m.reason(le.Uint32(d[dReason:]))
+		if !ok {
+			return ppf.Verdict{}, fmt.Errorf("wrong verdict: a drop with reason %d, which it did not register", le.Uint32(d[dReason:]))
+		}
+		return x.Refuse(r, le.Uint64(d[dValue:])), nil
+	case verdictUnset:
+		return ppf.Verdict{}, errors.New("wrong verdict: it gave none")
+	default:
+		return ppf.Verdict{}, fmt.Errorf("wrong verdict: %d (a guest answers 0, drop, or 1, accept)", v)
+	}
+}
+
+// keep copies bytes of the guest's memory to where they stay until the batch is
+// done.
+func (g *guest) keep(b []byte) []byte {
+	if g.unread+len(b) > len(g.arena) {
+		// What refers to the old arena keeps it alive.
+		g.arena, g.unread = make([]byte, max(arenaSize, len(b))), 0
+	}
+	kept := g.arena[g.unread : g.unread+len(b) : g.unread+len(b)]
+	g.unread += copy(kept, b)
+	return kept
+}
+
+// arenaSize is room for the payloads of an ordinary batch, in bytes; larger ones
+// cost an allocation.
+const arenaSize = 1 << 18
