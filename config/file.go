@@ -278,7 +278,7 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 		l.add(doc.Version.Pos, "version", "write `version: 1`", "version %d is unknown", doc.Version.Value)
 	}
 	if doc.Metrics.Set {
-		l.add(doc.Metrics.Pos, "metrics", "leave it out; `promethos stats` has the numbers", "this build has no metrics server")
+		l.metrics(doc.Metrics)
 	}
 	l.moduleDirs(filepath.Dir(name), doc)
 	l.spec.Control = control.DefaultSocket
@@ -335,6 +335,22 @@ func (l *loader) moduleDirs(base string, doc *document) {
 	}
 	for _, m := range slices.Concat(ppf.BuiltinModules(), found) {
 		l.known = append(l.known, m.Functions...)
+	}
+}
+
+// metrics checks the address of metrics and web page.
+func (l *loader) metrics(m located[string]) {
+	a, err := netip.ParseAddrPort(m.Value)
+	if err != nil {
+		l.add(m.Pos, "metrics", "write ADDRESS:PORT, such as 127.0.0.1:9477", "%q is no address with a port", m.Value)
+		return
+	}
+	l.spec.Metrics = m.Value
+	if !a.Addr().IsLoopback() {
+		l.problems = append(l.problems, ppf.Problem{
+			Pos: m.Pos, Path: "metrics", Warning: true,
+			What: "whoever reaches " + m.Value + " sees connections and packets", Fix: "use 127.0.0.1, or let a firewall choose who may",
+		})
 	}
 }
 

@@ -21,6 +21,8 @@ type Backend interface {
 	// one has a problem.
 	Reload(ctx context.Context) (ReloadResult, error)
 	Reconfig(n ppf.InstanceNumber, config string) error
+	// KernelLosses counts what the kernel dropped before us.
+	KernelLosses() ([]ppf.KernelLoss, error)
 	// Status describes the daemon itself.
 	Status() Status
 }
@@ -51,6 +53,8 @@ type Status struct {
 type StatsReply struct {
 	ppf.Stats
 	Sources []ppf.SourceStats `json:"sources"`
+	// Kernel is what the kernel dropped before us.
+	Kernel []ppf.KernelLoss `json:"kernel"`
 }
 
 // FunctionInfo describes a registered user function.

@@ -29,6 +29,10 @@ func (b *backend) SourceStats() ([]ppf.SourceStats, error) {
 	return []ppf.SourceStats{{Name: "queue 7", Received: 3}}, b.err
 }
 
+func (b *backend) KernelLosses() ([]ppf.KernelLoss, error) {
+	return []ppf.KernelLoss{{Family: "ipv4", Counter: "InHdrErrors", Count: 5}}, b.err
+}
+
 func (b *backend) IPTables(_ context.Context, args []string) CommandResult {
 	b.args = args
 	return CommandResult{Output: "out", Errors: []string{"wrong"}, Code: 2}
@@ -144,7 +148,7 @@ func TestReads(t *testing.T) {
 	}
 	stats, err := c.Stats(ctx)
 	must(err)
-	if len(stats.Sources) != 1 || stats.Sources[0].Name != "queue 7" || stats.Sources[0].Received != 3 {
+	if len(stats.Sources) != 1 || stats.Sources[0].Name != "queue 7" || stats.Sources[0].Received != 3 || len(stats.Kernel) != 1 || stats.Kernel[0].Count != 5 {
 		t.Errorf("stats %+v", stats)
 	}
 	connections, err := c.Connections(ctx, ConnectionQuery{Instance: "a b&c", Client: "192.0.2.1", Server: "2001:db8::/32", Limit: 5})

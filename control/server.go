@@ -147,7 +147,11 @@ func (s *Server) modules() []ModuleInfo {
 
 func (s *Server) stats(*http.Request) (any, error) {
 	sources, err := s.backend.SourceStats()
-	return StatsReply{s.backend.Engine().Stats(), sources}, err
+	if err != nil {
+		return nil, err
+	}
+	losses, err := s.backend.KernelLosses()
+	return StatsReply{s.backend.Engine().Stats(), sources, losses}, err
 }
 
 func (s *Server) connections(r *http.Request) (any, error) {

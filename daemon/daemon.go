@@ -13,6 +13,7 @@ import (
 
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/control/web"
 	_ "github.com/promethos/promethos/data" // data modules
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
@@ -26,6 +27,10 @@ const Version = "0.1.0"
 
 // maxWorkers bounds the queues; more than cores help nobody.
 const maxWorkers = 16
+
+// SelftestResult is where the web page looks for the result of
+// `promethos selftest --cve --json`.
+const SelftestResult = "/var/lib/promethos/selftest.json"
 
 // Options configure a daemon.
 type Options struct {
@@ -49,6 +54,9 @@ type Daemon struct {
 	engine   *ppf.Engine
 	listener net.Listener
 	server   *control.Server
+
+	pageListener net.Listener // of metrics and web page; nil: none
+	page         *web.Server
 
 	mu     sync.Mutex // one change at a time
 	spec   *ppf.Spec
@@ -122,6 +130,12 @@ func Start(o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { d.listener.Close() })
+	if d.spec.Metrics != "" {
+		if d.pageListener, err = net.Listen("tcp", d.spec.Metrics); err != nil {
+			return nil, fmt.Errorf("metrics: %w (set `metrics:` to an address of this machine and a free port)", err)
+		}
+		undo = append(undo, func() { d.pageListener.Close() })
+	}
 	if d.host, err = host.Open(); err != nil {
 		return nil, err
 	}
@@ -156,6 +170,10 @@ func Start(o Options) (_ *Daemon, err error) {
 	d.keepJournal()
 	d.server = control.NewServer(d)
 	d.running.Go(func() { d.fail(d.server.Serve(d.listener)) })
+	if d.pageListener != nil {
+		d.page = web.NewServer(d, web.Options{Selftest: SelftestResult})
+		d.running.Go(func() { d.fail(d.page.Serve(d.pageListener)) })
+	}
 	d.say("ready: %d instances, %d queues from %d on, %v", len(d.spec.Instances), workers, d.spec.QueueFirst, d.features.Queue)
 	return d, nil
 }
@@ -258,6 +276,9 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	errs := []error{d.server.Shutdown(ctx), d.leave()}
+	if d.page != nil {
+		errs = append(errs, d.page.Shutdown(ctx))
+	}
 	d.stop()
 	d.running.Wait()
 	errs = append(errs, d.closed.Close())
@@ -306,6 +327,9 @@ func (d *Daemon) SourceStats() ([]ppf.SourceStats, error) {
 	more, err := open.Stats()
 	return append(list, more...), err
 }
+
+// KernelLosses counts what the kernel dropped before us.
+func (d *Daemon) KernelLosses() ([]ppf.KernelLoss, error) { return host.KernelLosses() }
 
 // Status describes the daemon.
 func (d *Daemon) Status() control.Status {

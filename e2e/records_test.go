@@ -12,10 +12,11 @@ import (
 // TestRecords: what the proxy drops and repairs of real attacks is told in the
 // event stream, in the log and in a capture that tshark opens.
 func TestRecords(t *testing.T) {
+	need(t, "curl")
 	l := up(t, lab.Options{})
 	p := port(t, web(t, l.Server).Addr)
 	drops := filepath.Join(t.TempDir(), "drops.pcapng")
-	d := start(t, l, "version: 1\nlog: json\ndrops: "+drops+"\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+
+	d := start(t, l, "version: 1\nlog: json\nmetrics: 127.0.0.1:9477\ndrops: "+drops+"\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+
 		l.Server.IPv4.String()+"}\n    chain: [tcp]\n")
 	env := must(l.AttackEnv(p))(t)
 	null := must(lab.AttackByName("null-scan"))(t)
@@ -47,6 +48,12 @@ func TestRecords(t *testing.T) {
 	}
 	if top := d.do(t, "top", "-n", "1", "--every", "100ms"); !strings.Contains(top, "web") || !strings.Contains(top, null.Reason) {
 		t.Errorf("top:\n%s", top)
+	}
+	if r := execute(t, l.Proxy, "curl", "-s", "http://127.0.0.1:9477/metrics"); !strings.Contains(r.out, `reason="`+null.Reason+`",action="drop"} 1`) || !strings.Contains(r.out, "promethos_queue_received_total") {
+		t.Errorf("metrics: %v", r)
+	}
+	if r := execute(t, l.Proxy, "curl", "-s", "http://127.0.0.1:9477/v1/overview"); !strings.Contains(r.out, null.Reason) || !strings.Contains(r.out, `"lines"`) {
+		t.Errorf("overview: %v", r)
 	}
 	d.stop(t)
 	logged := false

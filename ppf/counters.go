@@ -105,3 +105,16 @@ func (c *counters) addTo(sum *counters) {
 		}
 	}
 }
+
+// Result is one of the things that become of a packet that came in.
+type Result struct {
+	Name  string
+	Count uint64
+}
+
+// Results lists what became of the packets that came in; together they are In.
+func (c *FlowCounters) Results() []Result {
+	return []Result{
+		{"sent", c.Sent}, {"unchanged", c.Unchanged}, {"dropped", c.Dropped}, {"queued", c.Queued}, {"stolen", c.Stolen},
+	}
+}

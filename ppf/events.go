@@ -1,6 +1,7 @@
 package ppf
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -80,6 +81,20 @@ func (e *Events) Since(after uint64) ([]Event, <-chan struct{}) {
 		return list, ready
 	}
 	return list, e.wake
+}
+
+// LastRecords gives the last events that have a record, at most n, oldest first.
+func (e *Events) LastRecords(n int) []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []Event
+	for seq := e.next - 1; seq > 0 && seq+eventsKept >= e.next && len(list) < n; seq-- {
+		if ev := &e.ring[seq%eventsKept]; ev.Record != nil {
+			list = append(list, *ev)
+		}
+	}
+	slices.Reverse(list)
+	return list
 }
 
 // ready is a channel that is closed already.

@@ -75,6 +75,14 @@ type SourceStats struct {
 	Depth uint64 `json:"depth"`
 }
 
+// KernelLoss is one counter of packets that the kernel itself dropped before any
+// hook of ours saw them.
+type KernelLoss struct {
+	Family  string `json:"family"`  // ipv4, ipv6
+	Counter string `json:"counter"` // as the kernel names it: InHdrErrors, ReasmFails
+	Count   uint64 `json:"count"`   // since the machine started
+}
+
 // Source delivers frames in batches and carries verdicts out. It knows nothing
 // of protocols. One goroutine per worker runs inside Run.
 type Source interface {

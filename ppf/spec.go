@@ -153,6 +153,7 @@ type Spec struct {
 	Control    string   // path of the unix socket
 	Log        LogKind  // how events are logged, on standard error
 	Drops      string   // capture file of drops and repairs; "": none
+	Metrics    string   // address of metrics and web page; "": none
 	ModuleDirs []string // absolute
 	OnExit     OnExit
 	QueueFirst uint16 // first queue number

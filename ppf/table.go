@@ -345,6 +345,13 @@ func (t *Table) setLimit(n int) {
 	t.limit = n
 }
 
+// Limit is how many connections the table takes.
+func (t *Table) Limit() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.limit
+}
+
 // Len is the number of connections.
 func (t *Table) Len() int {
 	t.mu.Lock()

@@ -22,6 +22,7 @@ type worker struct {
 	batches   uint64
 	engineOwn counters // packets that no instance matches
 	ledger    ledger
+	spent     TimeHistogram
 	timing    *Timing // nil: not measured
 	fate      Fate    // of the last frame, where somebody follows
 }
@@ -38,6 +39,10 @@ func (w *worker) Handle(batch []Frame) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.batches++
+	if w.timing == nil {
+		begin := w.engine.env.Now()
+		defer func() { w.spent.observe(len(batch), w.engine.env.Now()-begin) }()
+	}
 	s := w.engine.snap.Load()
 	follower := w.engine.follower.Load()
 	for i := range batch {

@@ -254,7 +254,15 @@ func newStats(g *global) *cobra.Command {
 			for i, q := range s.Sources {
 				rows[i] = []string{q.Name, count(q.Received), count(q.Sent), count(q.Emitted), count(q.Depth), count(q.KernelDropped), count(q.SocketDropped), count(q.VerdictErrors)}
 			}
-			return printTable(os.Stdout, []string{"QUEUE", "RECEIVED", "LET GO", "EMITTED", "WAITING", "KERNEL DROPPED", "SOCKET DROPPED", "VERDICT ERRORS"}, rows)
+			if err := printTable(os.Stdout, []string{"QUEUE", "RECEIVED", "LET GO", "EMITTED", "WAITING", "KERNEL DROPPED", "SOCKET DROPPED", "VERDICT ERRORS"}, rows); err != nil {
+				return err
+			}
+			fmt.Println("\ndropped by the kernel before us, since the machine started:")
+			rows = nil
+			for _, k := range s.Kernel {
+				rows = append(rows, []string{k.Family, k.Counter, count(k.Count)})
+			}
+			return printTable(os.Stdout, []string{"FAMILY", "COUNTER", "PACKETS"}, rows)
 		},
 	}
 }
