@@ -32,6 +32,11 @@ func (h *Host) startStream(ctx context.Context, addr string, handle func(net.Con
 	if err != nil {
 		return nil, err
 	}
+	return serveStream(l, handle), nil
+}
+
+// serveStream starts a server on a listener.
+func serveStream(l net.Listener, handle func(net.Conn) error) *StreamServer {
 	s := &StreamServer{Addr: l.Addr().String(), listener: l, conns: map[net.Conn]bool{}}
 	s.wg.Add(1)
 	go func() {
@@ -58,7 +63,7 @@ func (h *Host) startStream(ctx context.Context, addr string, handle func(net.Con
 			}()
 		}
 	}()
-	return s, nil
+	return s
 }
 
 func (s *StreamServer) track(c net.Conn) bool {

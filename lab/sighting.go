@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/promethos/promethos/packet"
 )
@@ -95,7 +96,7 @@ func (s sighting) mark() (uint16, bool) {
 		return s.id, true
 	case (s.proto == protoTCP || s.proto == protoUDP) && len(s.l4) >= 2:
 		return binary.BigEndian.Uint16(s.l4), true
-	case s.proto == protoICMP && len(s.l4) >= 6:
+	case (s.proto == protoICMP || s.proto == protoICMPv6) && len(s.l4) >= 6:
 		return binary.BigEndian.Uint16(s.l4[4:]), true
 	}
 	return 0, false
@@ -148,4 +149,15 @@ func (s sighting) tcpOptions() (list [][2]byte) {
 		b = b[b[1]:]
 	}
 	return list
+}
+
+// source reads a frame's IP source address where there is room for one.
+func source(frame []byte) (netip.Addr, bool) {
+	switch {
+	case len(frame) >= 30 && frame[12] == 0x08 && frame[13] == 0:
+		return netip.AddrFrom4([4]byte(frame[26:30])), true
+	case len(frame) >= 38 && frame[12] == 0x86 && frame[13] == 0xdd:
+		return netip.AddrFrom16([16]byte(frame[22:38])), true
+	}
+	return netip.Addr{}, false
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/promethos/promethos/config"
+	"github.com/promethos/promethos/daemon"
+	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/ppf"
+)
+
+// selftestReport is `selftest --cve --json`.
+type selftestReport struct {
+	Mode string            `json:"mode"`
+	Rows []lab.SelftestRow `json:"rows"`
+}
+
+func newSelftest(g *global) *cobra.Command {
+	var path string
+	var cve bool
+	c := &cobra.Command{
+		Use:   "selftest --cve",
+		Short: "send the triggers of published vulnerabilities through an instance, in a lab",
+		Long: `Builds a lab of client, proxy and server for each of: plain forwarding,
+forwarding with "ct state invalid drop", a TCP relay on TPROXY, and this program.
+Sends the triggers of published vulnerabilities of TCP/IP stacks through each and
+lets another decoder judge what the server's side saw. The running daemon is not
+touched. With -c FILE its instances are used, with the lab's server in place of
+theirs; without, everything this build has.
+
+A trigger counts as evidence only if the same packet arrived under plain
+forwarding, and its twin without the fault arrives through the proxy in the same
+run. What is known from one published sentence only counts as excluded by
+construction. The exit status is 1 if a trigger that is known well arrives.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if !cve {
+				return usageError{errors.New("selftest: say what to test (usage: promethos selftest --cve)")}
+			}
+			return inLab(func() error { return selftest(g, path) })
+		},
+	}
+	c.Flags().BoolVar(&cve, "cve", false, "the triggers of published vulnerabilities")
+	c.Flags().StringVarP(&path, "config", "c", "", "configuration `FILE` whose instances are used")
+	return c
+}
+
+func selftest(g *global, path string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	configure, mode, err := selftestConfig(path)
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilSignal()
+	defer stop()
+	rows, err := lab.Selftest(ctx, program, configure, func(step string) {
+		if !g.json {
+			fmt.Fprintf(os.Stderr, "triggers through %s\n", step)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if g.json {
+		err = printJSON(os.Stdout, selftestReport{mode, rows})
+	} else {
+		printSelftest(os.Stdout, rows)
+	}
+	if err == nil && slices.ContainsFunc(rows, lab.SelftestRow.Failed) {
+		return silentError{exitFailed}
+	}
+	return err
+}
+
+// printSelftest prints a table with a block and a sum for each family.
+func printSelftest(w io.Writer, rows []lab.SelftestRow) {
+	const columns = "%-17s %-16s %-12s %-13s %-8s %-11s %-10s %s\n"
+	fmt.Fprintf(w, columns, "CVE", "CHECK", "VERDICT", "EVIDENCE", "TWIN", "FORWARDING", "CONNTRACK", "RELAY")
+	family := ""
+	for _, r := range rows {
+		if r.Family != family {
+			family = r.Family
+			own := slices.DeleteFunc(slices.Clone(rows), func(o lab.SelftestRow) bool { return o.Family != family })
+			fmt.Fprintf(w, "\n%s, %d: %s\n", family, len(own), sums(own))
+		}
+		if r.Trigger == "" {
+			r.Evidence = "-"
+		}
+		fmt.Fprintf(w, columns, r.CVE, r.Check, r.Verdict, r.Evidence, r.Twin, r.Baselines.Forwarding, r.Baselines.Conntrack, r.Baselines.Relay)
+	}
+	fmt.Fprintf(w, "\nall, %d: %s\n", len(rows), sums(rows))
+	for _, r := range rows {
+		if r.Failed() {
+			fmt.Fprintf(w, "FAILED: %s: its trigger (%s) arrived\n", r.CVE, r.Trigger)
+		}
+	}
+}
+
+// sums counts a block's rows: what was sent and held, what is excluded by
+// construction, and what is not covered.
+func sums(rows []lab.SelftestRow) string {
+	var proven, construction, notCovered, unpublished, arrived int
+	for _, r := range rows {
+		switch {
+		case r.Verdict == "arrived":
+			arrived++
+		case r.Verdict == "not-covered":
+			notCovered++
+		case r.Verdict == "unpublished":
+			unpublished++
+		case r.Evidence == "trigger":
+			proven++
+		default:
+			construction++
+		}
+	}
+	text := fmt.Sprintf("%d trigger sent and held, %d excluded by construction, %d not covered, %d unpublished", proven, construction, notCovered, unpublished)
+	if arrived > 0 {
+		text += fmt.Sprintf(", %d ARRIVED", arrived)
+	}
+	return text
+}
+
+// selftestConfig gives the configuration for the lab's server, and its mode.
+func selftestConfig(path string) (configure lab.Configure, mode string, err error) {
+	if path == "" {
+		return builtinConfig, ppf.Repair.String(), nil
+	}
+	spec, problems := config.Load(path)
+	if wrong := slices.DeleteFunc(problems, func(p ppf.Problem) bool { return p.Warning }); len(wrong) > 0 {
+		return nil, "", refusedConfig(&daemon.ConfigError{Problems: wrong})
+	}
+	mode = ppf.Strict.String()
+	for _, in := range spec.Instances {
+		switch {
+		case in.Mode == ppf.Monitor:
+			mode = in.Mode.String()
+		case in.Mode == ppf.Repair && mode == ppf.Strict.String():
+			mode = in.Mode.String()
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+	configure = func(server4, server6 netip.Addr) (string, error) { return movedConfig(text, server4, server6) }
+	// What cannot be moved is told before a lab is built.
+	if _, err := configure(netip.IPv4Unspecified(), netip.IPv6Unspecified()); err != nil {
+		return nil, "", usageError{fmt.Errorf("selftest: %s: %w", path, err)}
+	}
+	return configure, mode, nil
+}
+
+// bestChain names the functions that protect a server, in their order.
+var bestChain = []string{"ip", "icmp", "udp", "tcp"}
+
+// builtinConfig protects a server with all that this build has.
+func builtinConfig(server4, server6 netip.Addr) (string, error) {
+	var have []string
+	for _, m := range ppf.BuiltinModules() {
+		have = append(have, m.Functions...)
+	}
+	chain := slices.DeleteFunc(slices.Clone(bestChain), func(name string) bool { return !slices.Contains(have, name) })
+	return fmt.Sprintf("version: 1\ninstances:\n  - name: server\n    match: {server: [%s, %q]}\n    others: refuse\n    chain: [%s]\n",
+		server4, server6, strings.Join(chain, ", ")), nil
+}
+
+// movedConfig puts the lab's server, and its open port, in place of those of a
+// configuration's instances.
+func movedConfig(text []byte, server4, server6 netip.Addr) (string, error) {
+	var doc map[string]any
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return "", err
+	}
+	for _, key := range []string{"include", "control", "metrics"} {
+		delete(doc, key)
+	}
+	instances, _ := doc["instances"].([]any)
+	if len(instances) == 0 {
+		return "", errors.New("it has no instances of its own (name the file that has them)")
+	}
+	for _, item := range instances {
+		in, _ := item.(map[string]any)
+		if source, ok := in["source"]; ok && source != "nfqueue" {
+			return "", fmt.Errorf("instance %v: source %v has no place in a routed lab (leave the instance out)", in["name"], source)
+		}
+		match := map[string]any{"server": []any{server4.String(), server6.String()}}
+		if old, ok := in["match"].(map[string]any); ok {
+			if protocol, ok := old["protocol"]; ok {
+				match["protocol"] = protocol
+			}
+			if _, ok := old["port"]; ok {
+				match["port"] = lab.SelftestPort
+			}
+		}
+		in["match"] = match
+	}
+	out, err := yaml.Marshal(doc)
+	return string(out), err
+}
