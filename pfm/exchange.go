@@ -353,3 +353,6 @@ func (x *Exchange) Answer(v Verdict, reason uint32) {
 
 // Reason is the reason of a drop; it is for hosts.
 func (v Verdict) Reason() Reason { return v.reason }
+
+// Value is what was seen in the reason's field; it is for hosts.
+func (v Verdict) Value() uint64 { return v.value }

@@ -174,21 +174,31 @@ func (g *guest) callPayload(s []uint64) {
 	s[0] = uint64(copy(g.bytes(s[2], s[3]), payload[from:]))
 }
 
-// callRebuild builds the received packet anew, header by header from its typed
-// values, with the received payload by reference.
+// callRebuild builds the received packet anew.
 func (g *guest) callRebuild(s []uint64) {
-	x := g.exchange(s[0])
-	if v, stop := ip.Verify(x); stop {
+	ok, v, stop := rebuild(g.exchange(s[0]))
+	switch {
+	case stop:
 		s[0] = g.decide(v)
-		return
+	case ok:
+		s[0] = callOK
+	default:
+		s[0] = uint64(callMissing)
+	}
+}
+
+// rebuild builds the received packet anew, header by header from its typed
+// values, with the received payload by reference. When stop is true v is the
+// answer; ok is false for what has no typed layer 4 header.
+func rebuild(x *ppf.Exchange) (ok bool, v ppf.Verdict, stop bool) {
+	if v, stop := ip.Verify(x); stop {
+		return false, v, true
 	}
 	if x.In.Has(packet.HasFragment) || !x.In.Has(packet.HasTCP|packet.HasUDP) {
-		s[0] = uint64(callMissing)
-		return
+		return false, v, false
 	}
 	if v, stop := ip.Build(x, x.In.Src(), x.In.Dst()); stop {
-		s[0] = g.decide(v)
-		return
+		return false, v, true
 	}
 	if x.In.Has(packet.HasUDP) {
 		x.Out.SetUDP(packet.UDP{SrcPort: x.In.SrcPort(), DstPort: x.In.DstPort()})
@@ -199,14 +209,13 @@ func (g *guest) callRebuild(s []uint64) {
 			Flags: in.Flags() &^ packet.URG, OptionLimit: in.HeaderLen() - packet.TCPMinLen,
 		}
 		if r := in.ParseOptions(&out.Options); r != packet.ReasonNone {
-			s[0] = g.decide(x.Refuse(r, uint64(in.HeaderLen())))
-			return
+			return false, x.Refuse(r, uint64(in.HeaderLen())), true
 		}
 		x.Out.SetTCP(out)
 	}
 	x.Out.SetPayload(x.In.Payload())
 	x.Out.SetPayloadSum(x.In.PayloadSum())
-	s[0] = callOK
+	return true, v, false
 }
 
 // Offsets of the structures that out_ip and out_tcp read.
@@ -237,6 +246,9 @@ const (
 	tcpTSEcr   = 28 // u32
 	tcpSACK    = 32 // 4 times u32, u32
 )
+
+// guestOptions are the TCP options that guests may send.
+const guestOptions = packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptSACK | packet.OptTimestamps
 
 func address(b []byte, version byte) netip.Addr {
 	if version == 4 {
@@ -270,8 +282,7 @@ func (g *guest) callOutTCP(s []uint64) {
 		Window: le.Uint16(b[tcpWindow:]), Flags: packet.TCPFlags(b[tcpFlags]),
 	}
 	o := &h.Options
-	o.Has = packet.TCPOptionSet(le.Uint16(b[tcpOptions:])) &
-		(packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptSACK | packet.OptTimestamps)
+	o.Has = packet.TCPOptionSet(le.Uint16(b[tcpOptions:])) & guestOptions
 	o.MSS, o.WScale, o.NumSACK = le.Uint16(b[tcpMSS:]), b[tcpWScale], b[tcpNumSACK]
 	o.TSVal, o.TSEcr = le.Uint32(b[tcpTSVal:]), le.Uint32(b[tcpTSEcr:])
 	for i := range o.SACK {
@@ -291,8 +302,11 @@ func (g *guest) callOutUDP(s []uint64) {
 // callOutEcho sets the header of an ICMP echo message of the IP header's version:
 // 0 is a reply, 1 a request.
 func (g *guest) callOutEcho(s []uint64) {
-	out := g.out(s[0])
-	version, request, id, seq := uint32(s[1]), uint32(s[2]) == 1, uint16(s[3]), uint16(s[4])
+	setEcho(g.out(s[0]), uint32(s[1]), uint32(s[2]) == 1, uint16(s[3]), uint16(s[4]))
+	s[0] = callOK
+}
+
+func setEcho(out *packet.Out, version uint32, request bool, id, seq uint16) {
 	switch {
 	case version == 6 && request:
 		out.SetICMPv6(packet.ICMPv6{Type: packet.ICMPv6Echo, ID: id, Seq: seq})
@@ -303,7 +317,6 @@ func (g *guest) callOutEcho(s []uint64) {
 	default:
 		out.SetICMPv4(packet.ICMPv4{Type: packet.ICMPv4EchoReply, ID: id, Seq: seq})
 	}
-	s[0] = callOK
 }
 
 // callOutPayload sets the payload to a copy of bytes of the guest.
@@ -312,7 +325,7 @@ func (g *guest) callOutPayload(s []uint64) {
 	if len(b) > maxPayload {
 		g.fail("out_payload: %d bytes", len(b))
 	}
-	out.SetPayload(g.keep(b))
+	out.SetPayload(g.arena.keep(g.batch, b))
 	s[0] = callOK
 }
 
@@ -369,7 +382,7 @@ func (g *guest) callEmit(s []uint64) {
 // deadline.
 func (g *guest) callConnection(s []uint64) {
 	x := g.exchange(s[0])
-	if x.Conn != nil || x.Quote != nil || !x.In.Has(packet.HasTCP|packet.HasUDP) {
+	if !mayConnect(x) {
 		s[0] = uint64(callMissing)
 		return
 	}
@@ -382,6 +395,11 @@ func (g *guest) callConnection(s []uint64) {
 	if err := g.loadColumn(); err != nil {
 		g.fail("%v", err)
 	}
+}
+
+// mayConnect reports whether a connection can be made for the packet.
+func mayConnect(x *ppf.Exchange) bool {
+	return x.Conn == nil && x.Quote == nil && x.In.Has(packet.HasTCP|packet.HasUDP)
 }
 
 // deadline is a time after now, a day at most.
@@ -398,5 +416,11 @@ func (g *guest) callDeadline(s []uint64) {
 		return
 	}
 	x.SetDeadline(deadline(x.Now, s[1]))
+	s[0] = callOK
+}
+
+// callTimer has promethos_timer called for an instance after some ns.
+func (g *guest) callTimer(s []uint64) {
+	g.m.setTimer(g.binding(s[0]).handle, s[1])
 	s[0] = callOK
 }

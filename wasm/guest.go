@@ -59,9 +59,8 @@ type guest struct {
 	options packet.TCPOptions
 	extra   packet.Out // being built for emit
 
-	arena  []byte // payloads of the batch that are the guest's
-	unread int    // of the arena
-	batch  uint64
+	arena arena // payloads that the guest wrote
+	batch uint64
 }
 
 // guestContext leads from a call of the host's back to its guest.
@@ -189,7 +188,7 @@ func (g *guest) bind(b *binding) error {
 		return err
 	}
 	if uint32(code) != 0 {
-		return fmt.Errorf("it refused its settings with code %d", int32(code))
+		return fmt.Errorf("it refused its settings with code %d%s", int32(code), g.lastWords())
 	}
 	g.configured[b.handle] = true
 	return nil
@@ -203,10 +202,7 @@ func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
 			return ppf.Verdict{}, err
 		}
 	}
-	if batch := x.Batch(); batch != g.batch {
-		g.batch, g.unread = batch, 0
-	}
-	g.x, g.stop, g.now = x, false, x.Now
+	g.x, g.stop, g.now, g.batch = x, false, x.Now, x.Batch()
 	area, ok := g.mod.Memory().Read(g.area, areaSize)
 	if !ok {
 		return ppf.Verdict{}, errors.New("its exchange area is gone")
@@ -256,19 +252,3 @@ func (g *guest) verdict(d []byte, x *ppf.Exchange) (ppf.Verdict, error) {
 		return ppf.Verdict{}, fmt.Errorf("wrong verdict: %d (a guest answers 0, drop, or 1, accept)", v)
 	}
 }
-
-// keep copies bytes of the guest's memory to where they stay until the batch is
-// done.
-func (g *guest) keep(b []byte) []byte {
-	if g.unread+len(b) > len(g.arena) {
-		// What refers to the old arena keeps it alive.
-		g.arena, g.unread = make([]byte, max(arenaSize, len(b))), 0
-	}
-	kept := g.arena[g.unread : g.unread+len(b) : g.unread+len(b)]
-	g.unread += copy(kept, b)
-	return kept
-}
-
-// arenaSize is room for the payloads of an ordinary batch, in bytes; larger ones
-// cost an allocation.
-const arenaSize = 1 << 18

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/promethos/promethos/ppf"
@@ -31,48 +30,47 @@ func (loader) Suffix() string { return suffix }
 
 // Open reads a file and checks its manifest.
 func (loader) Open(file string) (ppf.ModuleInfo, error) {
-	c, err := readCode(file)
+	m, binary, err := readFile(file)
 	if err != nil {
 		return ppf.ModuleInfo{}, err
 	}
-	m := c.manifest
 	return ppf.ModuleInfo{
 		Name: m.Name, Kind: Kind, File: file, Doc: m.Doc, Version: m.Version, Functions: m.functionNames(),
-		New: func() ppf.Module { return &module{code: *c} },
+		New: func() ppf.Module { return &module{core: core{manifest: m}, binary: binary} },
 	}, nil
 }
 
-func readCode(file string) (*code, error) {
+func readFile(file string) (*Manifest, []byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if info.Size() > maxFile {
-		return nil, fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxFile)
+		return nil, nil, fmt.Errorf("it has %d bytes, more than %d", info.Size(), maxFile)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list, err := sections(b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	text, inside := customSection(list, manifestSection)
 	if !inside {
 		beside := strings.TrimSuffix(file, suffix) + ".json"
 		if text, err = os.ReadFile(beside); errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("it has no manifest: neither a section %q inside nor %s beside", manifestSection, beside)
+			return nil, nil, fmt.Errorf("it has no manifest: neither a section %q inside nor %s beside", manifestSection, beside)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	m, err := ParseManifest(text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &code{manifest: m, binary: slices.Clip(b)}, nil
+	return m, b, nil
 }
 
 // Pack gives a module's binary with the manifest inside.

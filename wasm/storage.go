@@ -64,8 +64,7 @@ func openColumns(h *ppf.ModuleHost, n int) (now, before column) {
 }
 
 // loadColumn finds the bytes of the packet's connection and puts them into the
-// exchange area. What a version before wrote by another schema is migrated now,
-// with the connection's first packet.
+// exchange area.
 func (g *guest) loadColumn() error {
 	g.column = nil
 	n := g.m.manifest.Storage.Connection
@@ -73,13 +72,10 @@ func (g *guest) loadColumn() error {
 		return nil
 	}
 	if g.x.Conn != nil {
-		schema, data := g.m.column.of(g.x.Conn)
-		if want := g.m.schema(); *schema != want {
-			if err := g.renew(schema, data, want); err != nil {
-				return err
-			}
+		var err error
+		if g.column, err = g.m.bytesOf(g.x.Conn, g.callMigrate); err != nil {
+			return err
 		}
-		g.column = data[:n]
 	}
 	area, ok := g.mod.Memory().Read(g.area+areaDescriptor, descriptorSize)
 	if !ok {
@@ -91,34 +87,38 @@ func (g *guest) loadColumn() error {
 	return nil
 }
 
-// renew makes a connection's bytes fit the schema: by the guest's migrate
-// function, or empty.
-func (g *guest) renew(schema *uint32, data []byte, want uint32) error {
+// bytesOf finds the bytes that are kept with a locked connection. What a version
+// before wrote by another schema is laid out anew by migrate, or dropped.
+func (c *core) bytesOf(conn *ppf.Conn, migrate func(what uint64, from uint32, old, to []byte) (bool, error)) ([]byte, error) {
+	n := c.manifest.Storage.Connection
+	schema, data := c.column.of(conn)
+	want := c.schema()
+	if *schema == want {
+		return data[:n], nil
+	}
 	old, from := data, *schema
-	if from == 0 && g.m.columnBefore != nil {
-		was, bytes := g.m.columnBefore.of(g.x.Conn)
+	if from == 0 && c.columnBefore != nil {
+		was, bytes := c.columnBefore.of(conn)
 		old, from = bytes, *was
 		*was = 0
 	}
-	if from == want {
-		*schema = want
-		copy(data, old)
-		return nil
-	}
-	kept := [maxStorage]byte{}
-	if from != 0 {
-		n, err := g.callMigrate(migrateConnection, from, old, kept[:g.m.manifest.Storage.Connection])
+	fresh := [maxStorage]byte{}
+	switch {
+	case from == want:
+		copy(fresh[:], old)
+	case from != 0:
+		kept, err := migrate(migrateConnection, from, old, fresh[:n])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !n {
-			g.m.dropped.Add(1)
+		if !kept {
+			c.dropped.Add(1)
 		}
 	}
 	*schema = want
 	clear(data)
-	copy(data, kept[:len(data)])
-	return nil
+	copy(data, fresh[:n])
+	return data[:n], nil
 }
 
 // What promethos_migrate is called for.
@@ -155,7 +155,7 @@ func (g *guest) callMigrate(what uint64, from uint32, old, to []byte) (bool, err
 
 // schema is the number that stands in cells: one more than the manifest's, as 0
 // marks an empty cell.
-func (m *module) schema() uint32 { return m.manifest.Storage.Schema + 1 }
+func (c *core) schema() uint32 { return c.manifest.Storage.Schema + 1 }
 
 // instanceStore holds the bytes of one function of one proxy instance. It goes
 // over to a later binding of the same, also of a reloaded module.
@@ -165,60 +165,67 @@ type instanceStore struct {
 }
 
 // storeOf finds or makes the bytes of a binding; mu is held.
-func (m *module) storeOf(b *binding) (*instanceStore, error) {
-	if old := m.bindingOf(b); old != nil {
+func (c *core) storeOf(b *binding) (*instanceStore, error) {
+	if old := c.bindingOf(b); old != nil {
 		return old.store, nil
 	}
-	fresh := &instanceStore{data: make([]byte, m.manifest.Storage.Instance)}
-	if m.before == nil {
+	fresh := &instanceStore{data: make([]byte, c.manifest.Storage.Instance)}
+	if c.before == nil {
 		return fresh, nil
 	}
-	old := m.before.bindingOf(b)
+	old := c.before.bindingOf(b)
 	if old == nil || len(old.store.data) == 0 {
 		return fresh, nil
 	}
-	if m.before.schema() == m.schema() && len(old.store.data) == len(fresh.data) {
+	if c.before.schema() == c.schema() && len(old.store.data) == len(fresh.data) {
 		return old.store, nil
+	}
+	if c.migrate == nil {
+		return fresh, nil
 	}
 	old.store.mu.Lock()
 	defer old.store.mu.Unlock()
-	_, err := m.trial.callMigrate(migrateInstance, m.before.schema(), old.store.data, fresh.data)
+	_, err := c.migrate(migrateInstance, c.before.schema(), old.store.data, fresh.data)
 	return fresh, err
 }
 
 // bindingOf finds the last binding of the same function to the same instance.
-func (m *module) bindingOf(b *binding) *binding {
+func (c *core) bindingOf(b *binding) *binding {
 	if b.instance == 0 {
 		return nil // it is being prepared, and bound again when it is put to use
 	}
-	name := b.m.manifest.Functions[b.function].Name
-	for _, have := range slices.Backward(*m.bindings.Load()) {
-		if have.instance == b.instance && m.manifest.Functions[have.function].Name == name {
+	for _, have := range slices.Backward(*c.bindings.Load()) {
+		if have.instance == b.instance && have.name == b.name {
 			return have
 		}
 	}
 	return nil
 }
 
-// succeed takes over what a version before kept, and says what becomes of it.
-func (m *module) succeed(old *module) {
+// succeed takes over what the version before kept, and says what becomes of it.
+func (c *core) succeed() {
+	k, ok := c.host.Predecessor().(hasCore)
+	if !ok {
+		return
+	}
+	old := k.itsCore()
 	old.mu.Lock()
-	old.next = m
+	old.next = c
 	old.mu.Unlock()
-	m.before = old
-	from, to := old.manifest.Storage, m.manifest.Storage
+	c.before = old
+	from, to := old.manifest.Storage, c.manifest.Storage
 	if from == to {
-		m.shared = old.shared
+		c.shared = old.shared
 		return
 	}
 	if from.Connection == 0 && from.Instance == 0 {
 		return
 	}
 	becomes := "dropped, as it has no " + exportMigrate
-	if m.trial.migrate != nil {
+	if c.migrate != nil {
 		becomes = "migrated: a connection's with its next packet"
 	}
-	m.event("storage of schema %d is %s; shared data is dropped", from.Schema, becomes)
+	c.event("storage of schema %d is %s; shared data is dropped", from.Schema, becomes)
 }
 
 // store finds the part of an instance's bytes that a call is about.
@@ -249,15 +256,20 @@ func (g *guest) callInstanceWrite(s []uint64) {
 	s[0] = uint64(copy(store.data[from:to], b))
 }
 
-// callInstanceAdd adds to a number of 64 bits of an instance and gives the sum:
-// no other worker comes between.
+// callInstanceAdd adds to a number of 64 bits of an instance and gives the sum.
 func (g *guest) callInstanceAdd(s []uint64) {
-	store, from, to := g.store(s[0], s[1], 8)
-	store.mu.Lock()
-	defer store.mu.Unlock()
-	sum := le.Uint64(store.data[from:to]) + s[2]
-	le.PutUint64(store.data[from:to], sum)
-	s[0] = sum
+	store, from, _ := g.store(s[0], s[1], 8)
+	s[0] = store.add(int(from), s[2])
+}
+
+// add adds to the number at an offset and gives the sum: no other worker comes
+// between.
+func (s *instanceStore) add(at int, delta uint64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := le.Uint64(s.data[at:]) + delta
+	le.PutUint64(s.data[at:], sum)
+	return sum
 }
 
 // sharedStore is the bytes that all workers and instances of a module share, by
@@ -299,19 +311,21 @@ func (s *sharedStore) set(name string, value []byte) bool {
 	return true
 }
 
+// get copies a value and gives its whole length, -1 where there is none.
+func (s *sharedStore) get(name, to []byte) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value, ok := s.values[string(name)]
+	if !ok {
+		return -1
+	}
+	copy(to, value)
+	return len(value)
+}
+
 // callSharedGet copies a shared value; the answer is its whole length.
 func (g *guest) callSharedGet(s []uint64) {
-	name, room := g.bytes(s[0], s[1]), g.bytes(s[2], s[3])
-	shared := g.m.shared
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	value, ok := shared.values[string(name)]
-	if !ok {
-		s[0] = uint64(callMissing)
-		return
-	}
-	copy(room, value)
-	s[0] = uint64(len(value))
+	s[0] = uint64(uint32(g.m.shared.get(g.bytes(s[0], s[1]), g.bytes(s[2], s[3]))))
 }
 
 // callSharedSet replaces a shared value.

@@ -1,0 +1,218 @@
+package wasm
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// core is what the host keeps for a module, whether its code is a guest's or
+// compiled in.
+type core struct {
+	manifest *Manifest
+	host     *ppf.ModuleHost
+
+	column, columnBefore column
+	shared               *sharedStore
+	dropped              atomic.Uint64 // connections whose bytes were dropped by a reload
+	bindings             atomic.Pointer[[]*binding]
+	reasons              atomic.Pointer[[]ppf.Reason]
+	timers               timers
+	logs                 logLimit
+	// migrate lays out bytes anew, on no worker; nil: the module cannot.
+	migrate func(what uint64, from uint32, old, to []byte) (bool, error)
+
+	mu     sync.Mutex // guards what follows
+	before *core      // whose place this one takes; nil once that is stopped
+	next   *core      // that takes this one's place
+}
+
+// hasCore is a module with a core.
+type hasCore interface{ itsCore() *core }
+
+func (c *core) itsCore() *core { return c }
+
+// open begins the module's life.
+func (c *core) open(host *ppf.ModuleHost) {
+	c.host = host
+	c.bindings.Store(&[]*binding{})
+	c.reasons.Store(&[]ppf.Reason{})
+	c.shared = newSharedStore(c.manifest.Limits.SharedKiB << 10)
+	c.column, c.columnBefore = openColumns(host, c.manifest.Storage.Connection)
+}
+
+// close ends it.
+func (c *core) close() {
+	c.mu.Lock()
+	next := c.next
+	c.mu.Unlock()
+	if next != nil {
+		next.mu.Lock()
+		next.before = nil
+		next.mu.Unlock()
+	}
+	if n := c.dropped.Load(); n > 0 {
+		c.event("the bytes of %d connections were dropped, as their schema was another", n)
+	}
+}
+
+// registerFunctions registers what the manifest names. bind makes a function
+// ready for an instance, with mu held; timer is called when a binding's time has
+// passed.
+func (c *core) registerFunctions(bind func(*binding) (ppf.Processor, error), timer func(b *binding, now int64)) error {
+	if c.manifest.has(CapTimers) {
+		c.host.OnTick(func(now int64) { c.tick(now, timer) })
+	}
+	for i, f := range c.manifest.Functions {
+		u := ppf.UserFunction{
+			Name: f.Name, Doc: f.Doc, Level: ppf.LevelPacket, Layer: f.Layer,
+			Bind: func(b ppf.Binding) (ppf.Processor, error) { return c.bind(uint32(i), b, bind) },
+		}
+		if f.Settings != nil {
+			u.Settings = func() any { return newSettings(f.Settings) }
+		}
+		if err := c.host.Register(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// binding is one function, ready for one proxy instance.
+type binding struct {
+	handle   uint32
+	function uint32 // in the manifest
+	name     string // the function's
+	instance ppf.InstanceNumber
+	settings *settings
+	store    *instanceStore
+	native   *nativeFunction // of code that is compiled in
+}
+
+func (c *core) bind(function uint32, b ppf.Binding, ready func(*binding) (ppf.Processor, error)) (ppf.Processor, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &binding{function: function, name: c.manifest.Functions[function].Name, instance: b.Instance.Number[ppf.ClientToServer], settings: &settings{}}
+	if s, ok := b.Settings.(*settings); ok {
+		if s.wrong != nil {
+			return nil, s.wrong
+		}
+		p.settings = s
+	}
+	var err error
+	if p.store, err = c.storeOf(p); err != nil {
+		return nil, err
+	}
+	old := *c.bindings.Load()
+	p.handle = uint32(len(old))
+	next := append(slices.Clip(old), p)
+	c.bindings.Store(&next)
+	return ready(p)
+}
+
+// reason gives a registered reason by the number that the guest knows.
+func (c *core) reason(n uint32) (ppf.Reason, bool) {
+	list := *c.reasons.Load()
+	if n == 0 || int(n) > len(list) {
+		return packet.ReasonNone, false
+	}
+	return list[n-1], true
+}
+
+// register gives a reason its number. Each guest registers the same, and a
+// reload finds those of the version before.
+func (c *core) register(info ppf.ReasonInfo) (int, error) {
+	if !c.manifest.ownsReason(info.Name) {
+		return 0, fmt.Errorf("its name has to start with %q", c.manifest.Name+".")
+	}
+	r, err := packet.RenewReason(c.manifest.Name, info)
+	if err != nil {
+		return 0, err
+	}
+	list := *c.reasons.Load()
+	if i := slices.Index(list, r); i >= 0 {
+		return i + 1, nil
+	}
+	if len(list) == maxReasons {
+		return 0, fmt.Errorf("it has more than %d reasons", maxReasons)
+	}
+	next := append(slices.Clone(list), r)
+	c.reasons.Store(&next)
+	return len(next), nil
+}
+
+func (c *core) event(format string, args ...any) {
+	c.host.Events().Add(ppf.Event{Kind: ppf.EventModule, Text: fmt.Sprintf("module %s: ", c.manifest.Name) + fmt.Sprintf(format, args...)})
+}
+
+// logLimit lets some lines a second into the event stream.
+type logLimit struct {
+	mu      sync.Mutex
+	second  int64
+	count   int
+	skipped int
+}
+
+// say puts a line of the guest's into the event stream; what is too much is
+// counted and told with the next line that goes through.
+func (c *core) say(text []byte) {
+	l := &c.logs
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if second := c.host.Env().Now() / int64(time.Second); second != l.second {
+		l.second, l.count = second, 0
+	}
+	if l.count++; l.count > c.manifest.Limits.LogsPerSec {
+		l.skipped++
+		return
+	}
+	if l.skipped > 0 {
+		c.event("%d lines were left out", l.skipped)
+		l.skipped = 0
+	}
+	c.event("%.400q", text)
+}
+
+// timers holds when each binding wants to be called.
+type timers struct {
+	mu  sync.Mutex
+	due map[uint32]int64
+}
+
+// setTimer has a binding's timer called after some ns; 0 takes it back.
+func (c *core) setTimer(handle uint32, after uint64) {
+	t := &c.timers
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.due == nil {
+		t.due = map[uint32]int64{}
+	}
+	if after == 0 {
+		delete(t.due, handle)
+		return
+	}
+	t.due[handle] = deadline(c.host.Env().Now(), after)
+}
+
+// tick calls the timers that are due.
+func (c *core) tick(now int64, call func(b *binding, now int64)) {
+	c.timers.mu.Lock()
+	var due []uint32
+	for handle, at := range c.timers.due {
+		if at <= now {
+			due = append(due, handle)
+			delete(c.timers.due, handle)
+		}
+	}
+	c.timers.mu.Unlock()
+	slices.SortFunc(due, cmp.Compare[uint32])
+	for _, handle := range due {
+		call((*c.bindings.Load())[handle], now)
+	}
+}

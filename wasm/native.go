@@ -1,0 +1,355 @@
+package wasm
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/pfm"
+	"github.com/promethos/promethos/ppf"
+)
+
+// Native gives the description of a built-in PFM that is written with package
+// pfm, for ppf.RegisterModule: the same source that compiles into a guest. It
+// panics where the manifest is wrong. A fault of the code is a panic in a user
+// function, which costs the packet; nothing bounds its loops and its memory.
+func Native(manifest []byte, m pfm.Module) ppf.ModuleInfo {
+	parsed, err := ParseManifest(manifest)
+	if err == nil && len(parsed.Functions) != len(m.Functions) {
+		err = fmt.Errorf("manifest: %d functions, the module has %d", len(parsed.Functions), len(m.Functions))
+	}
+	if err != nil {
+		panic(fmt.Sprintf("built-in module: %v", err))
+	}
+	return ppf.ModuleInfo{
+		Name: parsed.Name, Doc: parsed.Doc, Version: parsed.Version, Functions: parsed.functionNames(),
+		New: func() ppf.Module { return &nativeModule{core: core{manifest: parsed}, code: m} },
+	}
+}
+
+type nativeModule struct {
+	core
+	code    pfm.Module
+	workers []*nativeHost
+}
+
+var _ ppf.Module = (*nativeModule)(nil)
+
+// Start registers the module's reasons and functions.
+func (m *nativeModule) Start(_ context.Context, host *ppf.ModuleHost) error {
+	m.open(host)
+	if m.code.Migrate != nil {
+		m.migrate = m.migrateNative
+	}
+	m.succeed()
+	for range host.Workers() {
+		h := &nativeHost{m: m, reasons: map[pfm.Reason]ppf.Reason{}}
+		h.exchange = pfm.NewExchange(h, h.descriptor[:])
+		m.workers = append(m.workers, h)
+	}
+	for r, info := range pfm.Reasons() {
+		if !m.manifest.ownsReason(info.Name) {
+			continue // another module's of this program
+		}
+		known := ppf.ReasonInfo{Name: info.Name, Field: info.Field, RFC: info.RFC, Doc: info.Doc, CVE: info.CVE, Trips: info.Trips, Relax: info.Relax}
+		if info.Repaired {
+			known.Class = packet.Repaired
+		}
+		n, err := m.register(known)
+		if err != nil {
+			return err
+		}
+		for _, h := range m.workers {
+			h.reasons[r], _ = m.reason(uint32(n))
+		}
+	}
+	return m.registerFunctions(m.ready, m.callTimer)
+}
+
+// Stop ends the module.
+func (m *nativeModule) Stop(context.Context) error {
+	m.close()
+	return nil
+}
+
+func (m *nativeModule) migrateNative(what uint64, from uint32, old, to []byte) (bool, error) {
+	return m.code.Migrate != nil && m.code.Migrate(pfm.Kept(what), from-1, old, to), nil
+}
+
+// ready binds a function for each worker, as each has a guest of its own.
+func (m *nativeModule) ready(b *binding) (ppf.Processor, error) {
+	f := &nativeFunction{m: m, b: b}
+	for _, h := range m.workers {
+		pb := pfm.NewBinding(h, b.handle)
+		p, err := m.code.Functions[b.function].Bind(pb)
+		if err != nil {
+			return nil, err
+		}
+		f.workers = append(f.workers, nativeWorker{h, pb, p})
+	}
+	b.native = f
+	return f, nil
+}
+
+func (m *nativeModule) callTimer(b *binding, _ int64) {
+	if timer := b.native.workers[0].binding.Timer; timer != nil {
+		timer()
+	}
+}
+
+// nativeFunction is a function, ready for one proxy instance.
+type nativeFunction struct {
+	m       *nativeModule
+	b       *binding
+	workers []nativeWorker
+}
+
+type nativeWorker struct {
+	host    *nativeHost
+	binding *pfm.Binding
+	process pfm.Processor
+}
+
+// Process lets the code judge the packet.
+func (f *nativeFunction) Process(x *ppf.Exchange) ppf.Verdict {
+	w := &f.workers[x.Worker()]
+	h := w.host
+	h.x, h.stop, h.column = x, false, nil
+	putDescriptor(h.descriptor[:], f.b.handle, x, &h.options)
+	h.loadColumn()
+	h.exchange.Reset()
+	v := w.process(h.exchange)
+	if h.column != nil && x.Conn != nil {
+		copy(h.column, h.descriptor[dStorage:])
+	}
+	switch {
+	case h.stop:
+		return h.forced
+	case v == pfm.Accept:
+		return ppf.Verdict{Action: ppf.Accept}
+	}
+	return x.Refuse(h.reasons[v.Reason()], v.Value())
+}
+
+// nativeHost is the pfm.Host of one worker.
+type nativeHost struct {
+	m          *nativeModule
+	descriptor [descriptorSize]byte
+	exchange   *pfm.Exchange
+	options    packet.TCPOptions
+	reasons    map[pfm.Reason]ppf.Reason
+	extra      packet.Out
+	arena      arena
+
+	x      *ppf.Exchange
+	column []byte
+	forced ppf.Verdict
+	stop   bool
+}
+
+var _ pfm.Host = (*nativeHost)(nil)
+
+func (h *nativeHost) loadColumn() {
+	n := h.m.manifest.Storage.Connection
+	if n == 0 {
+		return
+	}
+	if h.x.Conn != nil {
+		// Code that is compiled in gives no error.
+		h.column, _ = h.m.bytesOf(h.x.Conn, h.m.migrateNative)
+	}
+	le.PutUint32(h.descriptor[dStorageLen:], uint32(len(h.column)))
+	clear(h.descriptor[dStorage : dStorage+n])
+	copy(h.descriptor[dStorage:], h.column)
+}
+
+func (h *nativeHost) needs(c Capability) {
+	if !h.m.manifest.has(c) {
+		panic(fmt.Sprintf("module %s: its manifest does not ask for the capability %q", h.m.manifest.Name, c))
+	}
+}
+
+func (h *nativeHost) decide(v ppf.Verdict) int32 {
+	h.forced, h.stop = v, true
+	return callStop
+}
+
+func (h *nativeHost) out(n uint32) *packet.Out {
+	if n == extraPacket {
+		h.needs(CapEmit)
+		return &h.extra
+	}
+	return &h.x.Out
+}
+
+func (h *nativeHost) binding(handle uint32) *binding { return (*h.m.bindings.Load())[handle] }
+
+// Setting copies the text of a setting.
+func (h *nativeHost) Setting(handle uint32, path string, to []byte) int {
+	text, ok := h.binding(handle).settings.lookup(path)
+	if !ok {
+		return -1
+	}
+	copy(to, text)
+	return len(text)
+}
+
+// Payload copies received payload.
+func (h *nativeHost) Payload(_ uint32, from int, to []byte) int {
+	payload := h.x.In.Payload()
+	return copy(to, payload[min(from, len(payload)):])
+}
+
+// Rebuild builds the received packet anew.
+func (h *nativeHost) Rebuild(uint32) int32 {
+	ok, v, stop := rebuild(h.x)
+	switch {
+	case stop:
+		return h.decide(v)
+	case ok:
+		return callOK
+	}
+	return -1
+}
+
+// OutIP sets the IP header.
+func (h *nativeHost) OutIP(n uint32, ip *pfm.IP) {
+	if ip.Src.Is6() {
+		h.out(n).SetIPv6(packet.IPv6{HopLimit: ip.TTL, TrafficClass: ip.TOS, FlowLabel: ip.FlowLabel,
+			NextHeader: packet.Protocol(ip.Protocol), Src: ip.Src, Dst: ip.Dst})
+		return
+	}
+	h.out(n).SetIPv4(packet.IPv4{TTL: ip.TTL, TOS: ip.TOS, DF: ip.DF, ID: ip.ID,
+		Protocol: packet.Protocol(ip.Protocol), Src: ip.Src, Dst: ip.Dst})
+}
+
+// OutTCP sets the TCP header.
+func (h *nativeHost) OutTCP(n uint32, t *pfm.TCP) {
+	out := packet.TCP{SrcPort: t.SrcPort, DstPort: t.DstPort, Seq: packet.Seq(t.Seq), Ack: packet.Seq(t.Ack),
+		Window: t.Window, Flags: packet.TCPFlags(t.Flags)}
+	o := &out.Options
+	o.Has = packet.TCPOptionSet(t.Options) & guestOptions
+	o.MSS, o.WScale, o.NumSACK, o.TSVal, o.TSEcr = t.MSS, t.WScale, t.NumSACK, t.TSVal, t.TSEcr
+	for i, block := range t.SACK {
+		o.SACK[i] = packet.SACKBlock{Left: packet.Seq(block[0]), Right: packet.Seq(block[1])}
+	}
+	h.out(n).SetTCP(out)
+}
+
+// OutUDP sets the UDP header.
+func (h *nativeHost) OutUDP(n uint32, src, dst uint16) {
+	h.out(n).SetUDP(packet.UDP{SrcPort: src, DstPort: dst})
+}
+
+// OutEcho sets the header of an ICMP echo message.
+func (h *nativeHost) OutEcho(n uint32, version uint8, request bool, id, seq uint16) {
+	setEcho(h.out(n), uint32(version), request, id, seq)
+}
+
+// OutPayload sets the payload to a copy.
+func (h *nativeHost) OutPayload(n uint32, b []byte) {
+	h.out(n).SetPayload(h.arena.keep(h.x.Batch(), b))
+}
+
+// OutReceived sets the payload to a part of the received one.
+func (h *nativeHost) OutReceived(_ uint32, from, length int) {
+	h.x.Out.SetPayload(h.x.In.Payload()[from : from+length])
+}
+
+// Finding tells of something that is mended.
+func (h *nativeHost) Finding(_ uint32, r pfm.Reason, value uint64) int32 {
+	if v, stop := h.x.Finding(h.reasons[r], value); stop {
+		return h.decide(v)
+	}
+	return callOK
+}
+
+// Log says something in the event stream.
+func (h *nativeHost) Log(text string) {
+	h.needs(CapLog)
+	h.m.say([]byte(text))
+}
+
+// Emit sends the extra packet.
+func (h *nativeHost) Emit(uint32) int32 {
+	defer h.extra.Reset()
+	if h.x.MayAnswer() && h.x.Emit(&h.extra) == nil {
+		return callOK
+	}
+	return -1
+}
+
+// Connection makes the packet's connection.
+func (h *nativeHost) Connection(_, limit uint32, idle int64) int32 {
+	h.needs(CapConnections)
+	if !mayConnect(h.x) {
+		return -1
+	}
+	if r := h.x.Create(int(limit)); r != packet.ReasonNone {
+		return h.decide(h.x.Refuse(r, uint64(limit)))
+	}
+	h.x.SetDeadline(deadline(h.x.Now, uint64(idle)))
+	h.loadColumn()
+	return callOK
+}
+
+// Deadline lets the packet's connection go on.
+func (h *nativeHost) Deadline(_ uint32, idle int64) int32 {
+	if h.x.Conn == nil {
+		return -1
+	}
+	h.x.SetDeadline(deadline(h.x.Now, uint64(idle)))
+	return callOK
+}
+
+// InstanceRead copies bytes of the instance.
+func (h *nativeHost) InstanceRead(handle uint32, from int, to []byte) {
+	store := h.binding(handle).store
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	copy(to, store.data[from:])
+}
+
+// InstanceWrite keeps bytes with the instance.
+func (h *nativeHost) InstanceWrite(handle uint32, from int, b []byte) {
+	store := h.binding(handle).store
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	copy(store.data[from:], b)
+}
+
+// InstanceAdd adds to a number of the instance.
+func (h *nativeHost) InstanceAdd(handle uint32, at int, delta uint64) uint64 {
+	return h.binding(handle).store.add(at, delta)
+}
+
+// Timer has the binding's timer called.
+func (h *nativeHost) Timer(handle uint32, after int64) {
+	h.needs(CapTimers)
+	h.m.setTimer(handle, uint64(after))
+}
+
+// SharedGet copies a shared value.
+func (h *nativeHost) SharedGet(name string, to []byte) int {
+	h.needs(CapShared)
+	return h.m.shared.get([]byte(name), to)
+}
+
+// SharedSet replaces a shared value.
+func (h *nativeHost) SharedSet(name string, value []byte) bool {
+	h.needs(CapShared)
+	return h.m.shared.set(name, value)
+}
+
+// DataHas looks into a data module.
+func (h *nativeHost) DataHas(name string, key []byte) int32 {
+	h.needs(CapShared)
+	d := h.m.host.Data(name)
+	switch {
+	case d == nil:
+		return -1
+	case hasKey(d, key):
+		return 1
+	}
+	return 0
+}
