@@ -148,16 +148,34 @@ func (c *Client) Events(ctx context.Context, follow bool, f func(ppf.Event) erro
 	if err != nil {
 		return err
 	}
+	return lines(ctx, c, r, f)
+}
+
+// Trace calls f for each packet of an instance, with at most bytes of each, until
+// there were count (0: no end), f returns an error or ctx is done. started is
+// called once, when every packet from then on will be told.
+func (c *Client) Trace(ctx context.Context, instance string, count, bytes int, started func(), f func(Traced) error) error {
+	q := url.Values{"instance": {instance}, "count": {strconv.Itoa(count)}, "bytes": {strconv.Itoa(bytes)}}
+	r, err := c.open(ctx, "GET", "trace?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	started()
+	return lines(ctx, c, r, f)
+}
+
+// lines calls f for each JSON value of a stream, and closes it.
+func lines[T any](ctx context.Context, c *Client, r io.ReadCloser, f func(T) error) error {
 	defer r.Close()
 	for in := json.NewDecoder(r); ; {
-		var e ppf.Event
-		switch err := in.Decode(&e); {
+		var v T
+		switch err := in.Decode(&v); {
 		case errors.Is(err, io.EOF), ctx.Err() != nil:
 			return nil
 		case err != nil:
-			return fmt.Errorf("control socket %s: events: %w", c.path, err)
+			return fmt.Errorf("control socket %s: stream: %w", c.path, err)
 		}
-		if err := f(e); err != nil {
+		if err := f(v); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 type Server struct {
 	backend Backend
 	http    http.Server
+	tracers tracers
 }
 
 // ErrSocketInUse reports that a daemon already listens on the socket.
@@ -52,7 +53,7 @@ func Listen(path string) (net.Listener, error) {
 
 // NewServer makes a server for a backend.
 func NewServer(b Backend) *Server {
-	s := &Server{backend: b}
+	s := &Server{backend: b, tracers: tracers{engine: b.Engine()}}
 	mux := http.NewServeMux()
 	get := func(path string, f func(*http.Request) (any, error)) {
 		mux.HandleFunc("GET /v1/"+path, reply(f))
@@ -69,6 +70,7 @@ func NewServer(b Backend) *Server {
 	get("stats", s.stats)
 	get("connections", s.connections)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/trace", s.trace)
 	post("iptables", s.iptables)
 	post("reload", func(r *http.Request) (any, error) { return b.Reload(r.Context()) })
 	post("reconfig", s.reconfig)

@@ -56,8 +56,8 @@ const (
 	recordBytes = 1024
 )
 
-// newPair copies at most limit bytes of each packet of a frame.
-func newPair(f *Frame, limit int) Pair {
+// NewPair copies at most limit bytes of each packet of a frame.
+func NewPair(f *Frame, limit int) Pair {
 	p := Pair{Ethernet: f.Link != 0, Received: slices.Clone(f.Data[:min(limit, len(f.Data))]), ReceivedLen: f.WireLen}
 	switch {
 	case f.Action == Drop:
@@ -111,7 +111,7 @@ func (w *worker) record(r Reason, o Outcome, value, withheld uint64) {
 	}
 	rec := &Record{
 		Flow: x.Dir.String(), Reason: info.Name, Action: o.String(), Function: x.function(), Field: info.Field, Value: value,
-		RFC: info.RFC, CVE: info.CVE, Packet: x.In.String(), Withheld: withheld, Pair: newPair(x.frame, recordBytes),
+		RFC: info.RFC, CVE: info.CVE, Packet: x.In.String(), Withheld: withheld, Pair: NewPair(x.frame, recordBytes),
 	}
 	if a := x.Client(); a.IsValid() {
 		rec.Client = a.String()
