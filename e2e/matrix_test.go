@@ -99,10 +99,13 @@ type volume struct {
 // small is enough to see that a cell works.
 var small = volume{20_000_000, 5_000_000, 200}
 
+// full reports whether the environment asks for the long form of tests.
+func full() bool { return os.Getenv("PROMETHOS_TEST") == "full" }
+
 // matrixVolume is larger where the environment asks for it; that takes some
 // minutes more.
 func matrixVolume() volume {
-	if os.Getenv("PROMETHOS_TEST") == "full" {
+	if full() {
 		return volume{1_000_000_000, 1_000_000_000, 10_000}
 	}
 	return small
