@@ -102,8 +102,8 @@ func DecodeSettings(dst any, v Value, path string) error {
 }
 
 // Decode fills what dst points to from v and returns every problem. Struct
-// fields are named by their `conf` tag; a field that v does not name keeps its
-// value. Types with UnmarshalValue or UnmarshalText decode themselves; a struct
+// fields, also those of embedded structs, are named by their `conf` tag; a field
+// that v does not name keeps its value. Types with UnmarshalValue or UnmarshalText decode themselves; a struct
 // with Validate() error is checked when its fields were all right.
 func Decode(dst any, v Value, path string) []Problem {
 	d := decoder{}
@@ -209,11 +209,11 @@ func (d *decoder) fields(dst reflect.Value, v Value, path string) {
 		return
 	}
 	before := len(d.problems)
-	byName := map[string]int{}
+	byName := map[string][]int{}
 	var names []string
-	for i := range dst.NumField() {
-		if name := dst.Type().Field(i).Tag.Get("conf"); name != "" {
-			byName[name] = i
+	for _, f := range reflect.VisibleFields(dst.Type()) {
+		if name := f.Tag.Get("conf"); name != "" {
+			byName[name] = f.Index
 			names = append(names, name)
 		}
 	}
@@ -223,7 +223,7 @@ func (d *decoder) fields(dst reflect.Value, v Value, path string) {
 			d.add(kv.Pos, joinPath(path, kv.Key), suggest(kv.Key, names), "unknown key %q", kv.Key)
 			continue
 		}
-		d.value(dst.Field(i), kv.Value, joinPath(path, kv.Key))
+		d.value(dst.FieldByIndex(i), kv.Value, joinPath(path, kv.Key))
 	}
 	if c, ok := dst.Addr().Interface().(validator); ok && len(d.problems) == before {
 		if err := c.Validate(); err != nil {

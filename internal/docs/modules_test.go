@@ -236,9 +236,9 @@ func TestModuleSettings(t *testing.T) {
 				continue
 			}
 			v := reflect.ValueOf(f.Settings()).Elem()
-			for i := range v.NumField() {
-				if key := v.Type().Field(i).Tag.Get("conf"); key != "" {
-					want[key] = fmt.Sprint(v.Field(i).Interface())
+			for _, f := range reflect.VisibleFields(v.Type()) {
+				if key := f.Tag.Get("conf"); key != "" {
+					want[key] = fmt.Sprint(v.FieldByIndex(f.Index).Interface())
 				}
 			}
 		}

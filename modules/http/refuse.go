@@ -1,0 +1,138 @@
+package http
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// counted counts the defects that were let through.
+func (c *connection) counted(list []Defect, j *judge) {
+	for _, f := range list {
+		do := j.decide(f.Reason)
+		c.link.note(f, do)
+		if do == ppf.DoMonitor {
+			c.suggest(f)
+		}
+	}
+}
+
+// suggest tells what strict would refuse, with the client, and the setting that
+// keeps it allowed.
+func (c *connection) suggest(f Defect) {
+	info := f.Reason.Info()
+	setting := info.Relax
+	if setting == "" {
+		setting = "none: the sender has to be mended"
+	}
+	name := ""
+	if f.field != unknownField {
+		name = " of " + fieldTable[f.field].name
+	} else if len(f.name.b) > 0 {
+		name = " of " + f.name.String()
+	}
+	c.link.report("http: would refuse %s%s at octet %d (RFC %s), client %v, %s %s; setting: %s",
+		info.Name, name, f.Offset, info.RFC, c.link.client, c.req.method, c.req.target.path, setting)
+}
+
+// refuse answers for a defect and ends the connection.
+func (c *connection) refuse(f Defect, code int) {
+	info := f.Reason.Info()
+	c.link.note(f, ppf.DoRefuse)
+	relax := info.Relax
+	if relax == "" {
+		relax = "none"
+	}
+	c.link.report("http: refused %s at octet %d (RFC %s), client %v; setting: %s", info.Name, f.Offset, info.RFC, c.link.client, relax)
+	if code == 0 {
+		if code = status[f.Reason]; code == 0 {
+			code = 400
+			if c.answering {
+				code = 502
+			}
+		}
+	}
+	if c.started {
+		c.abort()
+		return
+	}
+	c.out.b = c.out.b[:0]
+	c.out.page(code, min(c.req.minor, 1), c.req.isMethod("HEAD"), c.link.env.Now())
+	if c.writeClient(c.out.b) == nil {
+		c.linger()
+	}
+}
+
+// abort ends the client's connection so that no message on it looks complete.
+func (c *connection) abort() { reset(c.in.conn) }
+
+// reset closes a connection with RST where it can.
+func reset(conn net.Conn) {
+	inner := conn
+	for {
+		u, ok := inner.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		inner = u.NetConn()
+	}
+	if l, ok := inner.(interface{ SetLinger(sec int) error }); ok {
+		l.SetLinger(0)
+		inner.Close()
+	}
+	conn.Close()
+}
+
+// lingerOctets is how much of a refused request is read after its answer.
+const lingerOctets = 256 << 10
+
+// linger lets the client read the answer before the connection is closed: a
+// reset, which octets that nobody reads would cause, could overtake it (RFC 9112
+// §9.6).
+func (c *connection) linger() {
+	half, ok := c.in.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.in.conn.SetReadDeadline(later(c.link.env, lingerTime)) != nil {
+		return
+	}
+	c.in.free()
+	c.in.buf = getBuffer(smallBuffer)
+	for n := 0; n < lingerOctets; {
+		m, err := c.in.conn.Read(c.in.buf)
+		if err != nil {
+			return
+		}
+		n += m
+	}
+}
+
+// clientDefect tells what an error while reading the client's body means; a
+// client that is gone gets no answer, but the defect is counted.
+func clientDefect(err error, d *defects) Defect {
+	switch {
+	case err == errBroken:
+		return d.fatal
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Defect{Reason: ReasonSlowBody}
+	}
+	return Defect{Reason: ReasonBodyCut}
+}
+
+// serverDefect tells what an error of the server's connection means.
+func serverDefect(err error, some bool) Defect {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Defect{Reason: ReasonServerSilent}
+	case some:
+		return Defect{Reason: ReasonAnswerCut}
+	case err == io.EOF || err != nil:
+		return Defect{Reason: ReasonServerClosed}
+	}
+	return Defect{Reason: packet.ReasonNone}
+}

@@ -1,0 +1,368 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// lingerTime is how long a refused client may take to read the answer.
+const lingerTime = time.Second
+
+// link is what a connection needs of the session it serves.
+type link struct {
+	conn      net.Conn
+	client    netip.AddrPort
+	server    netip.AddrPort
+	tls       bool
+	env       ppf.Env
+	instance  *ppf.ProxyInstance
+	functions []Function
+	dial      func(context.Context) (net.Conn, error)
+	do        func(ppf.Reason) ppf.Do
+	note      func(Defect, ppf.Do) // counts what was found and what became of it
+	report    func(format string, args ...any)
+}
+
+// connection is a client's connection and its own connection to the server.
+type connection struct {
+	link   link
+	p      *policy
+	budget *budget
+	strict bool
+
+	in, up reader
+	out    writer // to the client
+	ahead  writer // to the server
+	peer   peer
+
+	req      Request
+	res      Response
+	reqBody  body
+	resBody  body
+	bodyFlaw defects // of the request's body, which may be read by another goroutine
+	held     []byte
+	taken    int // of the budget
+	x        Exchange
+	judge    judge
+	route    *route
+
+	reused    bool // the connection to the server has carried an exchange
+	answering bool // the request was good, what fails now is the response
+	started   bool // part of the response was sent
+	live      liveness
+}
+
+var connections = sync.Pool{New: func() any { return new(connection) }}
+
+// serve handles one client's connection until it ends. It closes the server's;
+// the client's is the caller's to close.
+func serve(l link, p *policy, b *budget, strict bool) {
+	c := connections.Get().(*connection)
+	c.link, c.p, c.budget, c.strict = l, p, b, strict
+	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
+	c.in.conn = l.conn
+	defer c.end()
+	for c.exchange() {
+		c.between()
+	}
+}
+
+// between makes the connection as small as it can be while it is idle.
+func (c *connection) between() {
+	c.in.release()
+	c.up.release()
+	c.giveBack()
+}
+
+func (c *connection) giveBack() {
+	c.budget.give(c.taken)
+	c.taken = 0
+	if cap(c.held) > largeBuffer {
+		c.held = nil
+	}
+	if cap(c.out.b) > largeBuffer {
+		c.out.b = nil
+	}
+	if cap(c.ahead.b) > largeBuffer {
+		c.ahead.b = nil
+	}
+}
+
+func (c *connection) end() {
+	c.dropServer()
+	c.in.free()
+	c.up.free()
+	c.giveBack()
+	*c = connection{
+		in: reader{old: c.in.old}, up: reader{old: c.up.old}, out: writer{c.out.b[:0]}, ahead: writer{c.ahead.b[:0]}, held: c.held[:0],
+		req: Request{Header: Header{c.req.fields[:0]}, scratch: c.req.scratch[:0], defects: defects{list: c.req.defects.list[:0]}},
+		res: Response{Header: Header{c.res.fields[:0]}, scratch: c.res.scratch[:0], defects: defects{list: c.res.defects.list[:0]}},
+	}
+	connections.Put(c)
+}
+
+func (c *connection) dropServer() {
+	if c.up.conn != nil {
+		c.up.conn.Close()
+		c.up.conn = nil
+	}
+	c.up.r, c.up.w, c.up.base = 0, 0, 0
+	c.reused = false
+}
+
+// exchange handles one request and its response, and says whether another may
+// follow.
+func (c *connection) exchange() bool {
+	c.answering, c.started = false, false
+	c.req.reset()
+	c.judge = judge{do: c.link.do}
+	head, f := c.readHead()
+	if head == nil {
+		if f.Reason != packet.ReasonNone {
+			c.refuse(f, 0)
+		}
+		return false
+	}
+	good := c.req.parse(head, &c.p.limits)
+	c.route = &c.p.base
+	if good {
+		c.route = c.p.route(&c.req)
+		c.judge.mode = c.route.Mode
+		c.p.requestRules(&c.req, c.route, c.isStrict())
+	}
+	if f := c.judge.verdict(&c.req.defects); f.Reason != packet.ReasonNone {
+		c.refuse(f, 0)
+		return false
+	}
+	c.counted(c.req.defects.list, &c.judge)
+	c.settle()
+	c.in.keep()
+	if !c.runRequest() {
+		return false
+	}
+	c.bodyFlaw.reset()
+	c.reqBody.reset(&c.in, &c.req.framing, c.route.MaxBody, &c.bodyFlaw, &requestChunks, &c.p.limits, len(head))
+	c.reqBody.start = c.startRequestPace
+	whole, ok := c.hold()
+	if !ok {
+		return false
+	}
+	again := c.forward(whole)
+	return again && !c.req.framing.close
+}
+
+func (c *connection) startRequestPace() error {
+	return c.reqBody.pace.start(c.in.conn, c.link.env.Now, c.p.cfg.BodyWindow, c.p.cfg.BodyRate)
+}
+
+func (c *connection) startResponsePace() error {
+	return c.resBody.pace.start(c.up.conn, c.link.env.Now, c.p.cfg.ResponseTimeout, 0)
+}
+
+func (c *connection) isStrict() bool {
+	if c.judge.mode == ModeOfInstance {
+		return c.strict
+	}
+	return c.judge.mode == ModeStrict
+}
+
+// settle gives what was let through the reading that it has.
+func (c *connection) settle() {
+	for _, f := range c.req.defects.list {
+		switch {
+		case suspicious(f.Reason):
+			c.req.framing.close = true
+		case f.Reason == ReasonExpect:
+			c.req.expect = false
+		}
+	}
+}
+
+// readHead waits for a whole head. Without one, the reason is none where the
+// connection is closed silently.
+func (c *connection) readHead() (head []byte, f Defect) {
+	cfg := &c.p.cfg
+	from, lineSeen, limited := 0, false, false
+	for {
+		b := c.in.unread()
+		if len(b) > 0 {
+			if from == 0 && b[0] == '\r' {
+				if len(b) >= 2 && b[1] == '\n' {
+					from = 2
+				}
+			}
+			if from > 0 || b[0] != '\r' {
+				end, next := headEnd(b, from)
+				if end > 0 {
+					c.in.r += end
+					return b[:end], f
+				}
+				if f = c.early(b, &lineSeen); f.Reason != packet.ReasonNone {
+					return nil, f
+				}
+				from = next
+			}
+			if !limited {
+				limited = true
+				if c.in.conn.SetReadDeadline(later(c.link.env, cfg.HeadTimeout)) != nil {
+					return nil, f
+				}
+			}
+		} else if c.in.conn.SetReadDeadline(later(c.link.env, cfg.IdleTimeout)) != nil {
+			return nil, f
+		}
+		if err := c.in.fill(1); err != nil {
+			switch {
+			case len(c.in.unread()) == 0:
+				return nil, Defect{}
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				return nil, Defect{Reason: ReasonSlowHead, Offset: int64(len(c.in.unread()))}
+			case err == io.EOF:
+				return nil, Defect{Reason: ReasonCutHead, Offset: int64(len(c.in.unread()))}
+			}
+			return nil, Defect{}
+		}
+	}
+}
+
+// early refuses what cannot become a good head any more before it is complete:
+// a first line that is none, and whatever is over the limits.
+func (c *connection) early(b []byte, lineSeen *bool) Defect {
+	l := &c.p.limits
+	if !*lineSeen {
+		line, end := cutLine(b)
+		if len(line) == 0 && end == 2 {
+			line, end = cutLine(b[2:])
+		}
+		switch {
+		case end > 0:
+			*lineSeen = true
+			c.req.reset()
+			if !c.req.parse(b, l) && c.req.defects.fatal.Reason != ReasonCutHead {
+				return c.req.defects.fatal
+			}
+			c.req.reset()
+		case len(line) > 0 && octets[line[0]]&inToken == 0:
+			return Defect{Reason: ReasonLine, Offset: int64(len(b) - len(line))}
+		case len(line) > l.target+64:
+			return Defect{Reason: ReasonTargetLong, Offset: int64(l.target)}
+		}
+	}
+	if len(b) > l.head {
+		return Defect{Reason: ReasonHeadLong, Offset: int64(l.head)}
+	}
+	return Defect{}
+}
+
+// runRequest lets the message functions see the request.
+func (c *connection) runRequest() bool {
+	if len(c.link.functions) == 0 {
+		return true
+	}
+	c.x = Exchange{
+		Request: &c.req, Instance: c.link.instance, Client: c.link.client, Server: c.link.server, TLS: c.link.tls, asked: c.req.host,
+		note: c.link.note, do: c.judge.decide, report: c.link.report,
+	}
+	for _, f := range c.link.functions {
+		c.run(func() { f.Request(&c.x) })
+		if c.x.refused.Reason != packet.ReasonNone {
+			c.refuse(c.x.refused, c.x.code)
+			return false
+		}
+	}
+	return true
+}
+
+// runResponse lets them see the response, in the opposite order.
+func (c *connection) runResponse() bool {
+	c.x.Response = &c.res
+	for _, f := range slices.Backward(c.link.functions) {
+		c.run(func() { f.Response(&c.x) })
+		if c.x.refused.Reason != packet.ReasonNone {
+			c.refuse(c.x.refused, c.x.code)
+			return false
+		}
+	}
+	return true
+}
+
+// run contains a panic of a message function.
+func (c *connection) run(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.link.report("http: a message function panicked: %v", p)
+			c.x.refused, c.x.code = Defect{Reason: ReasonFunctionFailed}, 500
+		}
+	}()
+	f()
+}
+
+// hold reads the request's body until it is whole or over the route's buffer.
+func (c *connection) hold() (whole, ok bool) {
+	c.held = c.held[:0]
+	if c.reqBody.done() {
+		return true, true
+	}
+	if c.req.framing.body == BodyLength && c.req.framing.length > int64(c.route.Buffer) {
+		return false, c.goOn()
+	}
+	if !c.goOn() {
+		return false, false
+	}
+	for seen := 0; ; {
+		data, err := c.reqBody.next()
+		if f := c.judge.verdict(&defects{list: c.bodyFlaw.list[seen:]}); f.Reason != packet.ReasonNone {
+			c.refuse(f, 0)
+			return false, false
+		}
+		seen = len(c.bodyFlaw.list)
+		if err == io.EOF {
+			c.counted(c.bodyFlaw.list, &c.judge)
+			return true, true
+		}
+		if err != nil {
+			c.refuse(clientDefect(err, &c.bodyFlaw), 0)
+			return false, false
+		}
+		if n := len(c.held) + len(data) - c.taken; n > 0 {
+			if !c.budget.take(n) {
+				c.link.note(Defect{Reason: ReasonBufferTotal}, ppf.DoRepair)
+				c.held = append(c.held, data...)
+				return false, true
+			}
+			c.taken += n
+		}
+		if c.held = append(c.held, data...); len(c.held) > c.route.Buffer {
+			return false, true
+		}
+	}
+}
+
+// goOn tells a client that waits for it to send the body (RFC 9110 §10.1.1). A
+// body that is here already needs no word.
+func (c *connection) goOn() bool {
+	if !c.req.expect || len(c.in.unread()) > 0 {
+		return true
+	}
+	return c.writeClient([]byte("HTTP/1.1 100 Continue\r\n\r\n")) == nil
+}
+
+// writeClient writes to the client, which must take it within the window of
+// bodies.
+func (c *connection) writeClient(b []byte) error {
+	if err := c.in.conn.SetWriteDeadline(later(c.link.env, c.p.cfg.BodyWindow)); err != nil {
+		return err
+	}
+	_, err := c.in.conn.Write(b)
+	return err
+}
