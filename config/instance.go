@@ -23,11 +23,13 @@ func (l *loader) instance(in *instance) ppf.InstanceSpec {
 	case strings.Trim(s.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || len(s.Name) > 64 || s.Name == "":
 		l.add(in.Name.Pos, in.path+".name", "use up to 64 letters, digits, '-', '_' and '.'", "name %q is not a name", s.Name)
 	}
-	if in.Source.Value != ppf.SourceNFQueue {
-		l.add(in.Source.Pos, in.path+".source", "use nfqueue", "this build has no such source")
+	if in.Source.Value == ppf.SourceInline {
+		l.add(in.Source.Pos, in.path+".source", "use nfqueue or listen", "this build has no such source")
 	}
 	l.unsupported(in)
-	if !in.Match.Set {
+	if in.Source.Value == ppf.SourceListen {
+		l.listen(in, &s)
+	} else if !in.Match.Set {
 		l.add(in.pos, in.path+".match", "add `match: {protocol: tcp, server: ADDRESS}`", "the match is missing: it says which server is protected")
 	} else {
 		s.Match = l.match(&in.Match.Value, in.path+".match")
@@ -56,14 +58,53 @@ func (l *loader) unsupported(in *instance) {
 	if in.Address.Set {
 		l.add(in.Address.Pos, in.path+".upstream_address", fix, "upstream_address needs a chain with a stream function")
 	}
-	if in.Upstream.Set {
+	if in.Upstream.Set && in.Source.Value != ppf.SourceListen {
 		l.add(in.Upstream.Pos, in.path+".upstream", fix, "upstream needs source: listen")
 	}
-	if in.Listen.Set {
+	if in.Listen.Set && in.Source.Value != ppf.SourceListen {
 		l.add(in.Listen.Pos, in.path+".listen", fix, "listen needs source: listen")
 	}
 	if in.Inline.Kind != ppf.ValueNull {
 		l.add(in.Inline.Pos, in.path+".inline", fix, "inline needs source: inline")
+	}
+}
+
+// listen checks what a listener needs: two addresses, and nothing that selects
+// packets. Its server is the only thing it leads to.
+func (l *loader) listen(in *instance, s *ppf.InstanceSpec) {
+	s.Hook = ppf.HookNone
+	for _, a := range []struct {
+		key  string
+		text located[string]
+		to   *netip.AddrPort
+	}{{"listen", in.Listen, &s.Listen}, {"upstream", in.Upstream, &s.Upstream}} {
+		addr, err := netip.ParseAddrPort(a.text.Value)
+		switch {
+		case !a.text.Set:
+			l.add(in.pos, in.path+"."+a.key, "add `"+a.key+": ADDRESS:PORT`", "source: listen needs it")
+		case err != nil || addr.Addr().Zone() != "":
+			l.add(a.text.Pos, in.path+"."+a.key, "write ADDRESS:PORT, such as 192.0.2.1:80 or [2001:db8::1]:80", "%q is no address and port", a.text.Value)
+		}
+		*a.to = addr
+	}
+	if a := s.Upstream.Addr(); a.IsValid() {
+		s.Match = ppf.Match{
+			Protocol: packet.ProtoTCP, Server: []netip.Prefix{netip.PrefixFrom(a, a.BitLen())},
+			Port: []ppf.PortRange{{Lo: s.Upstream.Port(), Hi: s.Upstream.Port()}},
+		}
+	}
+	const fix = "leave it out: a listener takes what comes to it"
+	for _, k := range []struct {
+		key string
+		pos ppf.Pos
+		set bool
+	}{
+		{"match", in.Match.Pos, in.Match.Set}, {"hook", in.Hook.Pos, in.Hook.Set}, {"others", in.Others.Pos, in.Others.Set},
+		{"fail", in.Fail.Pos, in.Fail.Set && s.Fail == ppf.FailOpen}, {"client_to_server", in.CS.Pos, in.CS.Set},
+	} {
+		if k.set {
+			l.add(k.pos, in.path+"."+k.key, fix, "%s says nothing for source: listen", k.key)
+		}
 	}
 }
 
@@ -249,7 +290,7 @@ func (l *loader) warn() {
 	for i := range l.spec.Instances {
 		b := &l.spec.Instances[i]
 		for j := range i {
-			if a := &l.spec.Instances[j]; a.Hook == b.Hook && overlap(&a.Match, &b.Match) {
+			if a := &l.spec.Instances[j]; a.Hook == b.Hook && b.Source != ppf.SourceListen && overlap(&a.Match, &b.Match) {
 				l.problems = append(l.problems, ppf.Problem{
 					Pos: b.Pos, Path: fmt.Sprintf("instances[%d].match", i), Warning: true,
 					What: fmt.Sprintf("overlaps with instance %s at %v, which comes first and takes what both match", a.Name, a.Pos),
@@ -257,7 +298,7 @@ func (l *loader) warn() {
 				})
 			}
 		}
-		if b.Others == ppf.OthersPass {
+		if b.Others == ppf.OthersPass && b.Source != ppf.SourceListen {
 			if rest := untouched(&b.Match); rest != "" {
 				l.problems = append(l.problems, ppf.Problem{
 					Pos: b.Pos, Path: fmt.Sprintf("instances[%d]", i), Warning: true,

@@ -19,6 +19,7 @@ import (
 	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/host"
 	"github.com/promethos/promethos/source/nfqueue"
+	"github.com/promethos/promethos/stream"
 	_ "github.com/promethos/promethos/wasm" // modules of WebAssembly files
 )
 
@@ -62,6 +63,8 @@ type Daemon struct {
 	spec   *ppf.Spec
 	closed *nfqueue.Source // the queues of instances that fail closed
 	open   *nfqueue.Source // that of instances that fail open; nil until there is one
+	// streams are the listeners of instances with source: listen.
+	streams *stream.Listeners
 
 	journal sync.WaitGroup
 	running sync.WaitGroup
@@ -156,6 +159,11 @@ func Start(o Options) (_ *Daemon, err error) {
 	if _, err = d.engine.Apply(d.spec); err != nil {
 		return nil, err
 	}
+	d.streams = stream.NewListeners(d.engine)
+	undo = append(undo, d.streams.Close)
+	if err = d.streams.Set(d.spec.Instances); err != nil {
+		return nil, err
+	}
 	d.run(d.closed, d.engine.Handlers()[:workers])
 	before, err := d.kernel.State()
 	if err != nil {
@@ -237,6 +245,9 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 		Open:   rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
 	}
 	for _, r := range e.AllRules() {
+		if r.Hooks[0] == ppf.HookNone {
+			continue // a listener, which selects no packets
+		}
 		for _, h := range r.Hooks {
 			p.Selectors = append(p.Selectors, rules.Selector{
 				Instance: r.Name, Dir: r.Dir(), Hook: h, Early: r.Early && h == ppf.Prerouting, Criteria: r.Criteria, Fail: r.Fail,
@@ -279,6 +290,7 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	if d.page != nil {
 		errs = append(errs, d.page.Shutdown(ctx))
 	}
+	d.streams.Close()
 	d.stop()
 	d.running.Wait()
 	errs = append(errs, d.closed.Close())
@@ -363,6 +375,9 @@ func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 		return control.ReloadResult{}, err
 	}
 	d.spec = spec
+	if err := d.streams.Set(spec.Instances); err != nil {
+		return control.ReloadResult{}, err
+	}
 	r := control.ReloadResult{Changes: []string{}, Problems: []string{}}
 	for _, c := range changes {
 		r.Changes = append(r.Changes, c.String())

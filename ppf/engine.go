@@ -341,6 +341,9 @@ func (e *Engine) lowestLayer(functions []string) uint8 {
 // instance of that name runs, identity, numbers and counters are its.
 func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([]*Rule, error) {
 	hooks := flowHooks(in.Hook)
+	if in.Source == SourceListen {
+		hooks = [2][]Hook{{HookNone}, {HookNone}} // no packet comes there
+	}
 	exchange := e.exchanges(in.Chain[0])
 	if exchange {
 		hooks = exchangeHooks()

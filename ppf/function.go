@@ -47,6 +47,9 @@ type UserFunction struct {
 	// Module is the PFM that registered it; Register fills it in.
 	Module string
 	Level  Level
+	// Produces is what the next function of the chain gets where that is not
+	// Level: a function of level stream that parses messages produces them.
+	Produces Level
 	// Layer is the lowest layer of the OSI model that the function works on.
 	Layer uint8
 	// ExchangesAddress says that what this function sends carries other
@@ -61,6 +64,11 @@ type UserFunction struct {
 	// Bind makes the function ready for one proxy instance; both flows share
 	// the result. It is called anew when the instance's settings change.
 	Bind func(b Binding) (Processor, error)
+	// BindStream and BindMessage are Bind for functions of these levels; a
+	// function has the one of its level. What BindMessage returns is for the
+	// function of the chain that produces messages.
+	BindStream  func(b Binding) (StreamFunction, error)
+	BindMessage func(b Binding) (any, error)
 }
 
 // Binding is what a user function gets to know of the instance it is bound to.
@@ -123,8 +131,8 @@ func (r *FunctionRegistry) swap(remove []string, add []*UserFunction, strict boo
 		delete(next, name)
 	}
 	for _, f := range add {
-		if f.Name == "" || f.Bind == nil {
-			return fmt.Errorf("register user function %q: it needs a name and Bind", f.Name)
+		if f.Name == "" || f.Bind != nil != (f.Level == LevelPacket) || f.BindStream != nil != (f.Level == LevelStream) || f.BindMessage != nil != (f.Level == LevelMessage) {
+			return fmt.Errorf("register user function %q: it needs a name and the Bind of its level", f.Name)
 		}
 		if have, taken := next[f.Name]; taken {
 			return fmt.Errorf("register user function %q: module %s has registered that name (unload it first)", f.Name, have.Module)

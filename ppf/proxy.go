@@ -62,16 +62,28 @@ func (p *ProxyInstance) MayOpen(d Dir) bool {
 // first, then the mode.
 func (p *ProxyInstance) do(r Reason, x *Exchange) Do {
 	if len(p.overrides) > 0 {
-		for _, o := range p.overrides[r] {
-			if !o.client.IsValid() || o.client.Contains(x.Client()) {
-				return o.do
-			}
+		return p.doFor(r, x.Client(), p.Mode)
+	}
+	return doIn(p.Mode, r)
+}
+
+// doFor is do for a client, in a mode that may be another one than the
+// instance's.
+func (p *ProxyInstance) doFor(r Reason, client netip.Addr, m Mode) Do {
+	for _, o := range p.overrides[r] {
+		if !o.client.IsValid() || o.client.Contains(client) {
+			return o.do
 		}
 	}
+	return doIn(m, r)
+}
+
+// doIn is what a mode makes of a reason.
+func doIn(m Mode, r Reason) Do {
 	switch {
-	case p.Mode == Monitor:
+	case m == Monitor:
 		return DoMonitor
-	case p.Mode == Strict || r.Info().Class == packet.Refused:
+	case m == Strict || r.Info().Class == packet.Refused:
 		return DoRefuse
 	}
 	return DoRepair
@@ -362,6 +374,11 @@ func (p *proxyPlugin) adopt(proxy *ProxyInstance) error {
 // bind makes every function of both flows ready for the instance. Functions
 // that have no settings of their own and are bound already stay as they are.
 func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
+	for _, chain := range proxy.Chain {
+		if err := p.engine.checkLevels(proxy.source(), chain); err != nil {
+			return err
+		}
+	}
 	proxy.processors, proxy.bound = map[string]Processor{}, map[string]*UserFunction{}
 	for _, chain := range proxy.Chain {
 		for _, name := range chain {
@@ -397,7 +414,20 @@ func (p *proxyPlugin) bindOne(proxy *ProxyInstance, f *UserFunction) (Processor,
 			}
 		}
 	}
-	proc, err := f.Bind(b)
+	var proc Processor
+	var err error
+	switch f.Level {
+	case LevelStream:
+		var s StreamFunction
+		s, err = f.BindStream(b)
+		proc = above{stream: s}
+	case LevelMessage:
+		var m any
+		m, err = f.BindMessage(b)
+		proc = above{message: m}
+	default:
+		proc, err = f.Bind(b)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("function %q: %w", f.Name, err)
 	}

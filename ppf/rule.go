@@ -94,7 +94,8 @@ func (s *snapshot) refuses(a netip.Addr) bool {
 // publish builds a new snapshot from the rules and gives it to the workers;
 // Engine.mu is held.
 func (e *Engine) publish() {
-	s := &snapshot{all: newRuleList(e.allRules()), refuse: e.refusePrefixes()}
+	ofPackets := slices.DeleteFunc(e.allRules(), func(r *Rule) bool { return r.Hooks[0] == HookNone })
+	s := &snapshot{all: newRuleList(ofPackets), refuse: e.refusePrefixes()}
 	for h := range e.chains {
 		hr := &s.byHook[h]
 		hr.rules = newRuleList(e.chains[h])

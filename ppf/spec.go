@@ -133,8 +133,11 @@ type InstanceSpec struct {
 	Pos    Pos
 	Name   string
 	Source SourceKind
-	Hook   Hook
+	Hook   Hook // none for SourceListen
 	Match  Match
+	// Listen and Upstream are for SourceListen: where clients connect, and the
+	// server.
+	Listen, Upstream netip.AddrPort
 	// Chain lists the user functions of each flow; an empty list in one
 	// direction makes a half instance.
 	Chain    [2][]string

@@ -3,6 +3,7 @@
 package builtin
 
 import (
+	_ "github.com/promethos/promethos/modules/http"
 	_ "github.com/promethos/promethos/modules/pass"
 	_ "github.com/promethos/promethos/modules/tcp"
 	_ "github.com/promethos/promethos/modules/tcp2"

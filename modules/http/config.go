@@ -45,6 +45,10 @@ var routeModeNames = []string{"instance", "monitor", "repair", "strict"}
 // String gives the word that configuration uses.
 func (m RouteMode) String() string { return routeModeNames[m] }
 
+func (m RouteMode) mode() ppf.Mode {
+	return [...]ppf.Mode{ModeMonitor: ppf.Monitor, ModeRepair: ppf.Repair, ModeStrict: ppf.Strict}[m]
+}
+
 // UnmarshalText is the inverse of String.
 func (m *RouteMode) UnmarshalText(b []byte) error { return parseWord(m, b, routeModeNames) }
 

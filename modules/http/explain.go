@@ -42,7 +42,7 @@ type Explainer struct {
 	Config *Config
 	Mode   ppf.Mode
 	// Do decides as the instance's mode and overrides do.
-	Do func(ppf.Reason) ppf.Do
+	Do func(ppf.Reason, ppf.Mode) ppf.Do
 	// Env is the clock and randomness.
 	Env ppf.Env
 }
@@ -84,7 +84,7 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 	}
 	serve(link{
 		conn: client, client: netip.MustParseAddrPort("192.0.2.1:1024"), server: netip.MustParseAddrPort("192.0.2.2:80"), env: e.Env,
-		do: e.Do, note: note, report: func(string, ...any) {},
+		mode: e.Mode, do: e.Do, note: note, report: func(string, ...any) {},
 		dial: func(context.Context) (net.Conn, error) {
 			if server.dialled {
 				return nil, fmt.Errorf("one message is explained: %w", io.EOF)
@@ -92,7 +92,7 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 			server.dialled = true
 			return server, nil
 		},
-	}, p, &budget{limit: e.Config.BufferTotal}, e.Mode == ppf.Strict)
+	}, p, &budget{limit: e.Config.BufferTotal})
 	x.Sent = out.out.Bytes()
 	if x.Verdict == "refused" && response == nil {
 		x.Answer = client.out.Bytes()

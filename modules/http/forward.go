@@ -225,7 +225,7 @@ func (c *connection) respond(p *pump) (again bool, f Defect) {
 		c.res.reset()
 		good := c.res.parse(head, &c.p.limits, &c.req)
 		if good {
-			c.p.responseRules(&c.res, c.route, c.isStrict(), c.req.websocket)
+			c.p.responseRules(&c.res, c.route, c.judge.mode == ppf.Strict, c.req.websocket)
 			c.surplus()
 		}
 		if f := c.judge.verdict(&c.res.defects); f.Reason != packet.ReasonNone {

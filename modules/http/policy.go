@@ -238,26 +238,16 @@ func (p *policy) responseRules(r *Response, rt *route, strict, websocket bool) {
 
 // judge decides about defects, in the order in which they were found.
 type judge struct {
-	do   func(ppf.Reason) ppf.Do // the instance's mode and overrides
-	mode RouteMode
+	do   func(ppf.Reason, ppf.Mode) ppf.Do // the instance's overrides, then the mode
+	mode ppf.Mode                          // of the instance, or of the route
 }
 
 // decide says what becomes of a defect that has another reading.
 func (j *judge) decide(r ppf.Reason) ppf.Do {
-	info := r.Info()
-	if info.Class == packet.Rewritten {
-		return ppf.DoRepair
+	if r.Info().Class == packet.Rewritten {
+		return ppf.DoRepair // normal business, the same in every mode
 	}
-	do := j.do(r)
-	switch {
-	case j.mode == ModeMonitor && do != ppf.DoRepair:
-		return ppf.DoMonitor
-	case j.mode == ModeStrict, j.mode == ModeRepair && info.Class == packet.Refused && do == ppf.DoMonitor:
-		return ppf.DoRefuse
-	case j.mode == ModeRepair && info.Class == packet.Repaired:
-		return ppf.DoRepair
-	}
-	return do
+	return j.do(r, j.mode)
 }
 
 // verdict gives the defect that a message is refused for; its Reason is none

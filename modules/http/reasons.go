@@ -14,12 +14,12 @@ var (
 	ReasonEmptyLine    = refused(400, "http.line.empty", "http.line", "9112 §2.2", "more than one empty line before the request line", "none known", "")
 	ReasonLine         = refused(400, "http.line.syntax", "http.line", "9112 §3", "the request line is not exactly method, blank, target, blank, version", "none known", "")
 	ReasonVersion      = refused(400, "http.version", "http.version", "9112 §2.3", "the version is neither HTTP/1.0 nor HTTP/1.1", "none known", "")
-	ReasonVersion09    = refused(400, "http.version.09", "http.version", "9112 §2.3", "a request of HTTP/0.9, without a version", "clients from before 1996", "")
+	ReasonVersion09    = refused(400, "http.version.09", "http.version", "9112 §2.3", "a request of HTTP/0.9, without a version", "none known", "")
 	ReasonMethod       = refused(405, "http.method.not-allowed", "http.method", "9110 §9.1", "the method is not in the allow-list", "WebDAV and other extensions", "modules: {http: {methods: [GET, HEAD, …]}}")
 	ReasonMethodNever  = refused(501, "http.method.never", "http.method", "9110 §9.3.6", "CONNECT and TRACE are never passed on", "none known", "")
 	ReasonTarget       = refused(400, "http.target.syntax", "http.target", "9112 §3.2", "the target is not a path, an absolute http URI, or * with OPTIONS", "none known", "")
-	ReasonTargetOctet  = refused(400, "http.target.octet", "http.target", "3986 §2", "an octet that belongs in no URI: not ASCII, a control character, or a fragment", "clients that do not encode umlauts", "")
-	ReasonTargetEscape = refused(400, "http.target.percent", "http.target", "3986 §2.1", "% without two hexadecimal digits", "hand-written query strings", "")
+	ReasonTargetOctet  = refused(400, "http.target.octet", "http.target", "3986 §2", "an octet that belongs in no URI: not ASCII, a control character, or a fragment", "none known", "")
+	ReasonTargetEscape = refused(400, "http.target.percent", "http.target", "3986 §2.1", "% without two hexadecimal digits", "hand-written query strings", "reasons: {http.target.percent: monitor}")
 	ReasonTargetNul    = refused(400, "http.target.nul", "http.target", "3986 §7.3", "%00 in the target", "none known", "")
 	ReasonTargetRoot   = refused(400, "http.target.root", "http.target", "3986 §5.2.4", "dot segments that lead out of the root", "none known", "")
 	ReasonTargetSlash  = refused(400, "http.target.encoded-slash", "http.target", "3986 §2.2", "%2F in a path, which some servers take for a separator", "applications with names in paths", "modules: {http: {encoded_slash: keep}}")
@@ -38,7 +38,7 @@ var (
 	ReasonBareCR      = refused(400, "http.head.bare-cr", "http.head", "9112 §2.2", "CR without LF", "none known", "")
 	ReasonObsFold     = mendable(400, "http.head.obs-fold", "http.head", "9112 §5.2", "a field that is continued on the next line", "clients from before 2014", "reasons: {http.head.obs-fold: repair}")
 	ReasonBlankLine   = refused(400, "http.head.leading-blank", "http.head", "9112 §2.2", "a line before the first field that starts with a blank", "none known", "")
-	ReasonCutHead     = refused(400, "http.head.cut", "http.head", "9112 §8", "the connection ended in the middle of a head", "clients that are stopped", "")
+	ReasonCutHead     = refused(400, "http.head.cut", "http.head", "9112 §8", "the connection ended in the middle of a head", "none known", "")
 	ReasonHeadLong    = refused(431, "http.head.too-long", "http.head", "6585 §5", "the head is longer than the limit", "large cookies", "modules: {http: {max_head: 32768}}")
 	ReasonFieldLong   = refused(431, "http.field.too-long", "http.field", "6585 §5", "a field is longer than the limit", "large cookies", "modules: {http: {max_field: 8192}}")
 	ReasonFieldMany   = refused(431, "http.field.too-many", "http.field", "6585 §5", "more fields than the limit", "none known", "modules: {http: {max_fields: 100}}")
@@ -79,11 +79,11 @@ var (
 	ReasonChunkExt    = mendable(400, "http.chunk.extension", "http.chunk", "9112 §7.1.1", "a chunk extension", "none known", "reasons: {http.chunk.extension: repair}", "CVE-2025-55315")
 	ReasonChunkEnd    = refused(400, "http.chunk.end", "http.chunk", "9112 §7.1", "a chunk's data is not followed by CRLF", "none known", "")
 	ReasonChunkLine   = refused(400, "http.chunk.too-long", "http.chunk", "9112 §7.1.1", "a chunk's line, or the trailers, are longer than the limits", "none known", "")
-	ReasonBodyCut     = refused(400, "http.body.cut", "http.body", "9112 §8", "the connection ended before the body did", "clients that are stopped", "")
+	ReasonBodyCut     = refused(400, "http.body.cut", "http.body", "9112 §8", "the connection ended before the body did", "none known", "")
 	ReasonTrailer     = rewritten("http.trailer.dropped", "http.trailer", "9110 §6.5.1", "a trailer field that is not in the allow-list is left out", "gRPC-web and signed bodies", "modules: {http: {trailers: […]}}")
 	ReasonSlowHead    = refused(408, "http.slow.head", "http.time", "9110 §15.5.9", "a head did not arrive in time", "very slow links", "modules: {http: {head_timeout: 10s}}")
 	ReasonSlowBody    = refused(408, "http.slow.body", "http.time", "9110 §15.5.9", "a body arrives slower than the limit, or stands still", "very slow links", "modules: {http: {body_rate: 1000}}")
-	ReasonBufferTotal = rewritten("http.buffer.full", "http.body", "", "a body is passed on while it arrives, since the instance's buffers are in use", "many uploads at once", "modules: {http: {buffer_total: 67108864}}")
+	ReasonBufferTotal = rewritten("http.buffer.full", "http.body", "9110 §6.4", "a body is passed on while it arrives, since the instance's buffers are in use", "many uploads at once", "modules: {http: {buffer_total: 67108864}}")
 )
 
 // Defects of responses, and servers that fail.
@@ -109,12 +109,12 @@ var (
 	ReasonServerDown     = gone(502, "http.server.unreachable", "9110 §15.6.3", "no connection to the server", "")
 	ReasonServerSilent   = gone(504, "http.server.silent", "9110 §15.6.5", "the server did not answer in time", "modules: {http: {response_timeout: 60s}}")
 	ReasonServerClosed   = gone(502, "http.server.closed", "9110 §15.6.3", "the server closed without an answer", "")
-	ReasonFunctionFailed = gone(500, "http.function.panic", "", "a message function panicked", "")
+	ReasonFunctionFailed = gone(500, "http.function.panic", "9110 §15.6.1", "a message function panicked", "")
 )
 
 // Defects of websocket frames.
 var (
-	ReasonFrame     = refused(400, "http.websocket.frame", "http.websocket", "6455 §5.2", "a frame with reserved bits or an unknown opcode, or one that is not masked as its direction demands", "extensions", "")
+	ReasonFrame     = refused(400, "http.websocket.frame", "http.websocket", "6455 §5.2", "a frame with reserved bits or an unknown opcode, or one that is not masked as its direction demands", "extensions", "modules: {http: {websocket_extensions: true}}")
 	ReasonFrameSize = refused(400, "http.websocket.too-long", "http.websocket", "6455 §5.2", "a frame's length is not in its shortest form, or over the limit", "none known", "modules: {http: {max_body: 1073741824}}")
 	ReasonFrameOf   = refused(400, "http.websocket.order", "http.websocket", "6455 §5.4", "a continuation without a beginning, a beginning inside a message, or a control frame that is fragmented or over 125 octets", "none known", "")
 )
@@ -157,5 +157,9 @@ func failed(name, rfc, doc, trips, relax string) ppf.Reason {
 }
 
 func gone(code int, name, rfc, doc, relax string) ppf.Reason {
-	return register(code, ppf.ReasonInfo{Name: name, Field: "http.server", RFC: rfc, Doc: doc, Trips: "a server that is down or slow", Relax: relax})
+	trips := "none known"
+	if relax != "" {
+		trips = "a slow server"
+	}
+	return register(code, ppf.ReasonInfo{Name: name, Field: "http.server", RFC: rfc, Doc: doc, Trips: trips, Relax: relax})
 }

@@ -61,7 +61,7 @@ func newRig(t testing.TB, mode ppf.Mode, change func(*Config), functions ...Func
 	r := &rig{t: t, mode: mode, policy: p, functions: functions, budget: budget{limit: cfg.BufferTotal}, reasons: map[string]int{}}
 	r.answer = func(int, string) string { return okAnswer }
 	r.origin = r.listen(r.serveOrigin)
-	l := r.listen(func(conn net.Conn) { serve(r.link(conn), r.policy, &r.budget, r.mode == ppf.Strict) })
+	l := r.listen(func(conn net.Conn) { serve(r.link(conn), r.policy, &r.budget) })
 	r.addr = l.Addr().String()
 	return r
 }
@@ -109,7 +109,7 @@ func (r *rig) listen(f func(net.Conn)) net.Listener {
 func (r *rig) link(conn net.Conn) link {
 	return link{
 		conn: conn, client: conn.RemoteAddr().(*net.TCPAddr).AddrPort(), server: r.origin.Addr().(*net.TCPAddr).AddrPort(),
-		env: liveEnv{}, functions: r.functions, do: r.do,
+		env: liveEnv{}, functions: r.functions, mode: r.mode, do: r.do,
 		dial: func(ctx context.Context) (net.Conn, error) {
 			r.mu.Lock()
 			r.opened++
@@ -131,14 +131,14 @@ func (r *rig) link(conn net.Conn) link {
 }
 
 // do decides as an instance of that mode with these overrides.
-func (r *rig) do(reason ppf.Reason) ppf.Do {
+func (r *rig) do(reason ppf.Reason, mode ppf.Mode) ppf.Do {
 	if do, ok := r.overrides[reason.String()]; ok {
 		return do
 	}
 	switch {
-	case r.mode == ppf.Monitor:
+	case mode == ppf.Monitor:
 		return ppf.DoMonitor
-	case r.mode == ppf.Strict || reason.Info().Class == packet.Refused:
+	case mode == ppf.Strict || reason.Info().Class == packet.Refused:
 		return ppf.DoRefuse
 	}
 	return ppf.DoRepair

@@ -28,7 +28,8 @@ type link struct {
 	instance  *ppf.ProxyInstance
 	functions []Function
 	dial      func(context.Context) (net.Conn, error)
-	do        func(ppf.Reason) ppf.Do
+	mode      ppf.Mode
+	do        func(ppf.Reason, ppf.Mode) ppf.Do
 	note      func(Defect, ppf.Do) // counts what was found and what became of it
 	report    func(format string, args ...any)
 }
@@ -38,7 +39,6 @@ type connection struct {
 	link   link
 	p      *policy
 	budget *budget
-	strict bool
 
 	in, up reader
 	out    writer // to the client
@@ -66,9 +66,9 @@ var connections = sync.Pool{New: func() any { return new(connection) }}
 
 // serve handles one client's connection until it ends. It closes the server's;
 // the client's is the caller's to close.
-func serve(l link, p *policy, b *budget, strict bool) {
+func serve(l link, p *policy, b *budget) {
 	c := connections.Get().(*connection)
-	c.link, c.p, c.budget, c.strict = l, p, b, strict
+	c.link, c.p, c.budget = l, p, b
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
 	c.in.conn = l.conn
 	defer c.end()
@@ -125,7 +125,7 @@ func (c *connection) dropServer() {
 func (c *connection) exchange() bool {
 	c.answering, c.started = false, false
 	c.req.reset()
-	c.judge = judge{do: c.link.do}
+	c.judge = judge{c.link.do, c.link.mode}
 	head, f := c.readHead()
 	if head == nil {
 		if f.Reason != packet.ReasonNone {
@@ -137,8 +137,10 @@ func (c *connection) exchange() bool {
 	c.route = &c.p.base
 	if good {
 		c.route = c.p.route(&c.req)
-		c.judge.mode = c.route.Mode
-		c.p.requestRules(&c.req, c.route, c.isStrict())
+		if c.route.Mode != ModeOfInstance {
+			c.judge.mode = c.route.Mode.mode()
+		}
+		c.p.requestRules(&c.req, c.route, c.judge.mode == ppf.Strict)
 	}
 	if f := c.judge.verdict(&c.req.defects); f.Reason != packet.ReasonNone {
 		c.refuse(f, 0)
@@ -167,13 +169,6 @@ func (c *connection) startRequestPace() error {
 
 func (c *connection) startResponsePace() error {
 	return c.resBody.pace.start(c.up.conn, c.link.env.Now, c.p.cfg.ResponseTimeout, 0)
-}
-
-func (c *connection) isStrict() bool {
-	if c.judge.mode == ModeOfInstance {
-		return c.strict
-	}
-	return c.judge.mode == ModeStrict
 }
 
 // settle gives what was let through the reading that it has.

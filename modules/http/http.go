@@ -1,0 +1,65 @@
+package http
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/promethos/promethos/ppf"
+)
+
+func init() {
+	ppf.RegisterModule(ppf.ModuleInfo{
+		Name: "http", Version: "1.0.0",
+		Doc:       "parses HTTP/1.0 and HTTP/1.1 strictly and writes each message anew",
+		Functions: []string{"http"},
+		New:       func() ppf.Module { return &module{} },
+	})
+}
+
+type module struct{}
+
+var _ ppf.Module = (*module)(nil)
+
+func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
+	return host.Register(ppf.UserFunction{
+		Name: "http", Doc: "parses HTTP messages strictly and writes each anew, for the message functions behind it",
+		Level: ppf.LevelStream, Produces: ppf.LevelMessage, Layer: 7,
+		Settings:   func() any { return DefaultConfig() },
+		BindStream: bind,
+	})
+}
+
+func (*module) Stop(context.Context) error { return nil }
+
+// function is http for one proxy instance.
+type function struct {
+	policy *policy
+	budget budget
+}
+
+func bind(b ppf.Binding) (ppf.StreamFunction, error) {
+	p, err := newPolicy(b.Settings.(*Config))
+	if err != nil {
+		return nil, err
+	}
+	f := &function{policy: p}
+	f.budget.limit = p.cfg.BufferTotal
+	return f, nil
+}
+
+// ServeStream ends the stream: nothing comes behind messages.
+func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
+	l := link{
+		conn: s.Client, client: s.ClientAddr, server: s.ServerAddr, tls: s.TLS, env: s.Env(), instance: s.Instance, mode: s.Instance.Mode,
+		dial: s.Dial, do: s.Do, report: s.Report,
+		note: func(d Defect, do ppf.Do) { s.Count(d.Reason, do) },
+	}
+	for i, m := range s.Messages {
+		function, ok := m.(Function)
+		if !ok {
+			panic(fmt.Sprintf("http: message function %d of the chain is a %T, which is no http.Function", i, m))
+		}
+		l.functions = append(l.functions, function)
+	}
+	serve(l, f.policy, &f.budget)
+}

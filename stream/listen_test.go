@@ -1,0 +1,189 @@
+package stream_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/promethos/promethos/config"
+	_ "github.com/promethos/promethos/modules/builtin"
+	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/stream"
+)
+
+// clock is an Env of a running machine as far as streams ask.
+type clock struct{ ppf.Env }
+
+func (clock) Now() int64     { return time.Now().UnixNano() }
+func (clock) Uint32() uint32 { return 7 }
+
+// front is an engine with listeners for a configuration.
+type front struct {
+	t         *testing.T
+	engine    *ppf.Engine
+	listeners *stream.Listeners
+}
+
+func newFront(t *testing.T, text string) *front {
+	t.Helper()
+	e, err := ppf.New(ppf.Options{Env: clock{ppf.DryEnv()}, Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{t, e, stream.NewListeners(e)}
+	t.Cleanup(func() {
+		f.listeners.Close()
+		e.Close(t.Context())
+	})
+	f.apply(text)
+	return f
+}
+
+func (f *front) apply(text string) {
+	f.t.Helper()
+	spec, problems := config.Parse("test.yaml", []byte(text))
+	for _, p := range problems {
+		f.t.Fatal(p)
+	}
+	if _, err := f.engine.Apply(spec); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.listeners.Set(spec.Instances); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *front) addr() string {
+	f.t.Helper()
+	a, ok := f.listeners.Addr("front")
+	if !ok {
+		f.t.Fatal("instance front does not listen")
+	}
+	return a.String()
+}
+
+func instance(upstream, mode string) string {
+	return fmt.Sprintf(`version: 1
+instances:
+  - name: front
+    source: listen
+    listen: 127.0.0.1:0
+    upstream: %s
+    chain: [http]
+    mode: %s
+`, upstream, mode)
+}
+
+func origin(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(w, "for %s, unknown %q", r.Header.Get("X-Forwarded-For"), r.Header.Get("X-Plant"))
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func get(t *testing.T, c *http.Client, addr string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+addr+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Plant", "7")
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestListen serves a client of net/http, also over a reload: the connection that
+// is there keeps its chain, the next one gets the new.
+func TestListen(t *testing.T) {
+	server := origin(t)
+	f := newFront(t, instance(server, "repair"))
+	c := &http.Client{Transport: &http.Transport{}}
+	defer c.CloseIdleConnections()
+	if got, want := get(t, c, f.addr()), `for 127.0.0.1, unknown "7"`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	before := f.addr()
+	f.apply(instance(server, "strict"))
+	if f.addr() != before {
+		t.Errorf("the reload moved the listener from %s to %s", before, f.addr())
+	}
+	if got, want := get(t, c, f.addr()), `for 127.0.0.1, unknown "7"`; got != want {
+		t.Errorf("over the old connection: got %q, want %q", got, want)
+	}
+	other := &http.Client{Transport: &http.Transport{}}
+	defer other.CloseIdleConnections()
+	if got, want := get(t, other, f.addr()), `for 127.0.0.1, unknown ""`; got != want {
+		t.Errorf("over a new connection: got %q, want %q", got, want)
+	}
+	f.apply("version: 1\ninstances: []\n")
+	if _, ok := f.listeners.Addr("front"); ok {
+		t.Error("the instance is gone, and it listens")
+	}
+	if conn, err := net.Dial("tcp", before); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial after the end: got %v, %v", conn, err)
+	}
+}
+
+// TestListenServerDown: with the server away the client gets a 502, and a reason
+// is counted.
+func TestListenServerDown(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	f := newFront(t, instance(l.Addr().String(), "repair"))
+	res, err := http.Get("http://" + f.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 502 {
+		t.Errorf("got status %d, want 502", res.StatusCode)
+	}
+	n := uint64(0)
+	for _, r := range f.engine.ReasonCounts() {
+		if r.Reason == "http.server.unreachable" && r.Instance == "front" {
+			n += r.Count
+		}
+	}
+	if n != 1 {
+		t.Errorf("http.server.unreachable is counted %d times, want 1", n)
+	}
+}
+
+// TestLevels: a chain in which a function does not get what it works on is
+// refused, and the message says what to do.
+func TestLevels(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"packets on a listener", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[tcp]", 1), "leave it out"},
+		{"http at a hook", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http]}\n", "source: listen"},
+		{"packets behind messages", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[http, tcp]", 1), "put it before http"},
+		{"no upstream", "version: 1\ninstances:\n  - {name: a, source: listen, listen: '127.0.0.1:0', chain: [http]}\n", "upstream"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, problems := config.Parse("test.yaml", []byte(tt.text))
+			if text := ppf.DecodeError(problems).Error(); !strings.Contains(text, tt.want) {
+				t.Errorf("got %q, want something with %q", text, tt.want)
+			}
+		})
+	}
+}
