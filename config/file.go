@@ -79,6 +79,7 @@ type document struct {
 	OnExit     choice[ppf.OnExit]         `conf:"on_exit"`
 	Log        choice[ppf.LogKind]        `conf:"log"`
 	Drops      located[string]            `conf:"drops"`
+	Watch      located[bool]              `conf:"watch"`
 	Queue      located[uint16]            `conf:"queue"`
 	Plugins    located[map[string]string] `conf:"plugins"`
 	Include    located[[]located[string]] `conf:"include"`
@@ -288,7 +289,8 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 		}
 	}
 	l.spec.OnExit = doc.OnExit.Value
-	l.spec.Log = doc.Log.Value
+	l.spec.Log, l.spec.Watch = doc.Log.Value, doc.Watch.Value
+	l.spec.Folders = append(l.spec.Folders, filepath.Dir(name))
 	if doc.Drops.Set {
 		if l.spec.Drops = doc.Drops.Value; !filepath.IsAbs(l.spec.Drops) {
 			l.add(doc.Drops.Pos, "drops", "write an absolute path", "%q is not an absolute path", doc.Drops.Value)
@@ -366,6 +368,9 @@ func (l *loader) include(dir, path string, pattern located[string]) {
 	}
 	if len(files) == 0 && !strings.ContainsAny(full, "*?[") {
 		l.add(pattern.Pos, path, "check the path, or write a pattern with *", "file %s is missing", full)
+	}
+	if folder := filepath.Dir(full); !slices.Contains(l.spec.Folders, folder) && !strings.ContainsAny(folder, "*?[") {
+		l.spec.Folders = append(l.spec.Folders, folder)
 	}
 	for _, f := range files {
 		l.file(f, false)

@@ -20,6 +20,8 @@ type Backend interface {
 	// Reload reads the configuration again; the running one stays when the new
 	// one has a problem.
 	Reload(ctx context.Context) (ReloadResult, error)
+	// PlanReload tells what Reload would do.
+	PlanReload(ctx context.Context) (ReloadResult, error)
 	Reconfig(n ppf.InstanceNumber, config string) error
 	// KernelLosses counts what the kernel dropped before us.
 	KernelLosses() ([]ppf.KernelLoss, error)
@@ -39,6 +41,9 @@ type ReloadResult struct {
 	Changes  []string `json:"changes"`
 	Problems []string `json:"problems"` // not empty: nothing was changed
 }
+
+// OverrideDefault takes an override back, where other words make one.
+const OverrideDefault = "default"
 
 // Status describes the daemon.
 type Status struct {

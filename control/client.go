@@ -191,6 +191,21 @@ func (c *Client) Reload(ctx context.Context) (r ReloadResult, err error) {
 	return r, c.do(ctx, "POST", "reload", struct{}{}, &r)
 }
 
+// PlanReload tells what Reload would do.
+func (c *Client) PlanReload(ctx context.Context) (r ReloadResult, err error) {
+	return r, c.do(ctx, "GET", "reload", nil, &r)
+}
+
+// Overrides lists what reasons do beside what the mode says.
+func (c *Client) Overrides(ctx context.Context) (list []ppf.OverrideInfo, err error) {
+	return list, c.do(ctx, "GET", "overrides", nil, &list)
+}
+
+// Override makes an override, or with OverrideDefault takes one back.
+func (c *Client) Override(ctx context.Context, o ppf.OverrideInfo) error {
+	return c.do(ctx, "POST", "overrides", o, &struct{}{})
+}
+
 // Reconfig changes the plugin instance of a number.
 func (c *Client) Reconfig(ctx context.Context, n ppf.InstanceNumber, config string) error {
 	return c.do(ctx, "POST", "reconfig", reconfigRequest{n, config}, &struct{}{})

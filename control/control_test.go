@@ -42,6 +42,10 @@ func (b *backend) Reload(context.Context) (ReloadResult, error) {
 	return ReloadResult{Changes: []string{"add a"}, Problems: []string{}}, b.err
 }
 
+func (b *backend) PlanReload(context.Context) (ReloadResult, error) {
+	return ReloadResult{Changes: []string{"change a"}, Problems: []string{}}, b.err
+}
+
 func (b *backend) Reconfig(n ppf.InstanceNumber, config string) error {
 	return b.engine.Reconfig(n, config)
 }
@@ -179,6 +183,18 @@ func TestCommands(t *testing.T) {
 	reload, err := c.Reload(ctx)
 	if err != nil || !slices.Equal(reload.Changes, []string{"add a"}) {
 		t.Errorf("reload %+v, %v", reload, err)
+	}
+	if plan, err := c.PlanReload(ctx); err != nil || !slices.Equal(plan.Changes, []string{"change a"}) {
+		t.Errorf("plan %+v, %v", plan, err)
+	}
+	if list, err := c.Overrides(ctx); err != nil || list == nil || len(list) != 0 {
+		t.Errorf("overrides %+v, %v", list, err)
+	}
+	for do, want := range map[string]string{"monitor": "instance none: there is none", "default": "instance none: there is none", "x": "write monitor, repair, refuse or default"} {
+		err := c.Override(ctx, ppf.OverrideInfo{Instance: "none", Reason: "ip.truncated", Client: "192.0.2.0/24", Do: do})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("override %s: %v, want %q", do, err, want)
+		}
 	}
 	// An error of the daemon is the client's error, word for word.
 	b.err = errors.New("the kernel says no")

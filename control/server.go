@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +74,9 @@ func NewServer(b Backend) *Server {
 	mux.HandleFunc("GET /v1/trace", s.trace)
 	post("iptables", s.iptables)
 	post("reload", func(r *http.Request) (any, error) { return b.Reload(r.Context()) })
+	get("reload", func(r *http.Request) (any, error) { return b.PlanReload(r.Context()) })
+	get("overrides", func(*http.Request) (any, error) { return b.Engine().Overrides(), nil })
+	post("overrides", s.override)
 	post("reconfig", s.reconfig)
 	post("module", s.module)
 	post("timing/start", func(*http.Request) (any, error) {
@@ -274,6 +278,35 @@ func (s *Server) reconfig(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, s.backend.Reconfig(q.Instance, q.Config)
+}
+
+// override makes or takes back an override. Its body is ppf.OverrideInfo without
+// an origin.
+func (s *Server) override(r *http.Request) (any, error) {
+	q, err := decode[ppf.OverrideInfo](r)
+	if err != nil {
+		return nil, err
+	}
+	o := ppf.Override{Reason: q.Reason}
+	if q.Client != "" {
+		if o.Client, err = netip.ParsePrefix(q.Client); err != nil {
+			return nil, fmt.Errorf("override: client: %w", err)
+		}
+	}
+	e := s.backend.Engine()
+	if q.Do == OverrideDefault {
+		err = e.Restore(q.Instance, o.Reason, o.Client)
+	} else {
+		var known bool
+		if o.Do, known = ppf.ParseDo(q.Do); !known {
+			return nil, fmt.Errorf("override: %q: unknown (write monitor, repair, refuse or default)", q.Do)
+		}
+		err = e.Override(q.Instance, o)
+	}
+	if err == nil {
+		e.Events().Add(ppf.Event{Kind: ppf.EventInstance, Instance: q.Instance, Text: strings.Join(strings.Fields("override: "+q.Reason+" "+q.Client+" "+q.Do), " ")})
+	}
+	return struct{}{}, err
 }
 
 // moduleRequest is the body of POST /v1/module.

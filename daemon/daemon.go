@@ -56,6 +56,7 @@ type Daemon struct {
 	listener net.Listener
 	server   *control.Server
 
+	watcher      *watcher     // nil: files are not watched
 	pageListener net.Listener // of metrics and web page; nil: none
 	page         *web.Server
 
@@ -139,6 +140,12 @@ func Start(o Options) (_ *Daemon, err error) {
 		}
 		undo = append(undo, func() { d.pageListener.Close() })
 	}
+	if d.spec.Watch {
+		if d.watcher, err = watchFolders(d.spec.Folders); err != nil {
+			return nil, err
+		}
+		undo = append(undo, func() { d.watcher.file.Close() })
+	}
 	if d.host, err = host.Open(); err != nil {
 		return nil, err
 	}
@@ -181,6 +188,9 @@ func Start(o Options) (_ *Daemon, err error) {
 	if d.pageListener != nil {
 		d.page = web.NewServer(d, web.Options{Selftest: SelftestResult})
 		d.running.Go(func() { d.fail(d.page.Serve(d.pageListener)) })
+	}
+	if d.watcher != nil {
+		d.running.Go(func() { d.fail(d.watcher.changes(d.ctx, d.reloadChanged)) })
 	}
 	d.say("ready: %d instances, %d queues from %d on, %v", len(d.spec.Instances), workers, d.spec.QueueFirst, d.features.Queue)
 	return d, nil
@@ -349,41 +359,6 @@ func (d *Daemon) Status() control.Status {
 		Version: Version, Config: d.options.Path, PID: os.Getpid(),
 		Queue: d.features.Queue.String(), Workers: d.closed.Workers(),
 	}
-}
-
-// Reload reads the configuration again; see control.Backend.
-func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	spec, err := d.load()
-	var wrong *ConfigError
-	if errors.As(err, &wrong) {
-		r := control.ReloadResult{Changes: []string{}}
-		for _, p := range wrong.Problems {
-			r.Problems = append(r.Problems, p.Error())
-		}
-		d.say("reload refused: %d problems in %s; the running configuration stays", len(wrong.Problems), d.options.Path)
-		return r, nil
-	}
-	if err != nil {
-		return control.ReloadResult{}, err
-	}
-	// What is bound stays as it is until a restart.
-	spec.Control, spec.QueueFirst = d.spec.Control, d.spec.QueueFirst
-	changes, err := d.engine.Apply(spec)
-	if err != nil {
-		return control.ReloadResult{}, err
-	}
-	d.spec = spec
-	if err := d.streams.Set(spec.Instances); err != nil {
-		return control.ReloadResult{}, err
-	}
-	r := control.ReloadResult{Changes: []string{}, Problems: []string{}}
-	for _, c := range changes {
-		r.Changes = append(r.Changes, c.String())
-	}
-	d.say("reloaded %s: %d instances", d.options.Path, len(spec.Instances))
-	return r, d.selectPackets()
 }
 
 // Reconfig changes the plugin instance of a number.

@@ -60,8 +60,9 @@ type Engine struct {
 	moduleDirs  []string
 	chains      [NumHooks][]*Rule
 	nextNumber  InstanceNumber
-	configuring *Rule    // the rule whose plugin instance is being made
-	retired     counters // of instances that are gone
+	configuring *Rule                 // the rule whose plugin instance is being made
+	retired     counters              // of instances that are gone
+	overrides   map[string][]Override // by instance; made by commands
 }
 
 // New makes an engine without any instance.
@@ -273,7 +274,11 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 	for name, before := range was {
 		e.proxy.carryOver(before, made[name])
 	}
-	return changes, e.endFlows(old, fileRules)
+	if err := e.endFlows(old, fileRules); err != nil {
+		return changes, err
+	}
+	e.forgetOverrides()
+	return changes, nil
 }
 
 // endFlows ends the plugin instances of file rules that no new rule carries on:
@@ -315,10 +320,8 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	for d := range proxy.Chain {
 		proxy.Layer[d] = e.lowestLayer(proxy.Chain[d])
 	}
-	for _, o := range in.Reasons {
-		if err := proxy.addOverride(o); err != nil {
-			return nil, err
-		}
+	if err := proxy.setOverrides(e.overrides[in.Name]); err != nil {
+		return nil, err
 	}
 	proxy.Group = in.Hook
 	if e.exchanges(in.Chain[0]) {

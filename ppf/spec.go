@@ -156,6 +156,8 @@ type Spec struct {
 	Control    string   // path of the unix socket
 	Log        LogKind  // how events are logged, on standard error
 	Drops      string   // capture file of drops and repairs; "": none
+	Watch      bool     // a change of the files is a reload
+	Folders    []string // where the files lie, and those that include: may find
 	Metrics    string   // address of metrics and web page; "": none
 	ModuleDirs []string // absolute
 	OnExit     OnExit

@@ -14,10 +14,16 @@ import (
 )
 
 func newReload(g *global) *cobra.Command {
-	return &cobra.Command{
+	var plan bool
+	c := &cobra.Command{
 		Use: "reload", Short: "make the daemon read its configuration again", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			r, err := control.NewClient(g.control).Reload(c.Context())
+			client := control.NewClient(g.control)
+			do := client.Reload
+			if plan {
+				do = client.PlanReload
+			}
+			r, err := do(c.Context())
 			if err != nil {
 				return err
 			}
@@ -28,12 +34,17 @@ func newReload(g *global) *cobra.Command {
 				fmt.Fprintln(os.Stderr, "promethos: reload: refused, the running configuration stays (mend the file and reload)")
 				return silentError{exitUsage}
 			}
+			if g.json {
+				return printJSON(os.Stdout, r)
+			}
 			for _, line := range r.Changes {
 				fmt.Println(line)
 			}
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&plan, "plan", false, "say what it would do, and do nothing")
+	return c
 }
 
 func newReconfig(g *global) *cobra.Command {

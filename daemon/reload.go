@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/ppf"
+)
+
+// next reads the configuration for a reload. Problems of the file are in the
+// result; the running configuration stays then.
+func (d *Daemon) next() (*ppf.Spec, control.ReloadResult, error) {
+	r := control.ReloadResult{Changes: []string{}, Problems: []string{}}
+	spec, err := d.load()
+	var wrong *ConfigError
+	if errors.As(err, &wrong) {
+		for _, p := range wrong.Problems {
+			r.Problems = append(r.Problems, p.Error())
+		}
+		return nil, r, nil
+	}
+	return spec, r, err
+}
+
+// PlanReload tells what Reload would do; see control.Backend.
+func (d *Daemon) PlanReload(context.Context) (control.ReloadResult, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	spec, r, err := d.next()
+	if err != nil || spec == nil {
+		return r, err
+	}
+	for _, c := range ppf.Diff(d.spec, spec) {
+		r.Changes = append(r.Changes, c.String())
+	}
+	r.Changes = append(r.Changes, d.waiting(spec)...)
+	return r, nil
+}
+
+// waiting lists the settings of a file that need a restart to count.
+func (d *Daemon) waiting(spec *ppf.Spec) (list []string) {
+	for _, s := range []struct {
+		name    string
+		changed bool
+	}{
+		{"control", d.options.Control == "" && spec.Control != d.spec.Control},
+		{"queue", spec.QueueFirst != d.spec.QueueFirst},
+		{"metrics", spec.Metrics != d.spec.Metrics},
+		{"log", spec.Log != d.spec.Log},
+		{"drops", spec.Drops != d.spec.Drops},
+		{"watch", spec.Watch != d.spec.Watch || spec.Watch && !slices.Equal(spec.Folders, d.spec.Folders)},
+	} {
+		if s.changed {
+			list = append(list, fmt.Sprintf("restart %s: counts from the next start on", s.name))
+		}
+	}
+	return list
+}
+
+// Reload reads the configuration again; see control.Backend.
+func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	spec, r, err := d.next()
+	if err != nil {
+		return r, err
+	}
+	if spec == nil {
+		d.say("reload refused: %d problems in %s; the running configuration stays", len(r.Problems), d.options.Path)
+		return r, nil
+	}
+	changes, err := d.engine.Apply(spec)
+	if err != nil {
+		return control.ReloadResult{}, err
+	}
+	for _, c := range changes {
+		r.Changes = append(r.Changes, c.String())
+	}
+	r.Changes = append(r.Changes, d.waiting(spec)...)
+	// What is bound stays as it is until a restart.
+	was := d.spec
+	d.spec = spec
+	spec.Control, spec.QueueFirst, spec.Metrics, spec.Log, spec.Drops = was.Control, was.QueueFirst, was.Metrics, was.Log, was.Drops
+	spec.Watch, spec.Folders = was.Watch, was.Folders
+	if err := d.streams.Set(spec.Instances); err != nil {
+		return control.ReloadResult{}, err
+	}
+	d.say("reloaded %s: %d instances", d.options.Path, len(spec.Instances))
+	return r, d.selectPackets()
+}
+
+// reloadChanged reloads because a file has changed; whoever changed it reads of a
+// problem in the log.
+func (d *Daemon) reloadChanged() {
+	r, err := d.Reload(d.ctx)
+	if err != nil {
+		d.say("reload: %v", err)
+	}
+	for _, p := range r.Problems {
+		d.say("%s", p)
+	}
+}
