@@ -13,9 +13,13 @@ import (
 	"github.com/promethos/promethos/ppf/ppftest"
 )
 
-// frame puts an IPv4 packet behind an Ethernet header.
+// frame puts an IP packet behind an Ethernet header.
 func frame(ip []byte) lab.Frame {
-	return lab.Frame{Data: slices.Concat([]byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}, ip)}
+	head := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}
+	if ip[0]>>4 == 6 {
+		head[12], head[13] = 0x86, 0xdd
+	}
+	return lab.Frame{Data: slices.Concat(head, ip)}
 }
 
 // segment is one from the client, as our encoder writes it.

@@ -105,6 +105,9 @@ func (s *Set) add(f Flow, t *layers.TCP) {
 func (s *Stream) unwrap(seq uint32) uint64 { return s.last + uint64(int64(int32(seq-uint32(s.last)))) }
 
 func (s *Stream) data(seq uint64, payload []byte) {
+	if len(payload) == 0 {
+		return // its number may be behind a FIN that was lost
+	}
 	at := seq
 	for len(payload) > 0 {
 		bl := s.blocks[at/blockLen]

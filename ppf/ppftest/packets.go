@@ -94,11 +94,13 @@ func Join(ip, tcp []byte, edit func([]byte) []byte) []byte {
 	return slices.Concat(ip, tcp)
 }
 
-func pseudo(ip []byte, length int) packet.Sum {
-	if ip[0]>>4 == 4 {
-		return packet.PseudoSum4([4]byte(ip[12:16]), [4]byte(ip[16:20]), packet.ProtoTCP, length)
+func pseudo(ip []byte, length int) packet.Sum { return pseudoOf(ip, packet.ProtoTCP, length) }
+
+func pseudoOf(ip []byte, proto packet.Protocol, length int) packet.Sum {
+	if len(ip) >= packet.IPv6Len && ip[0]>>4 == 6 {
+		return packet.PseudoSum6([16]byte(ip[8:24]), [16]byte(ip[24:40]), proto, length)
 	}
-	return packet.PseudoSum6([16]byte(ip[8:24]), [16]byte(ip[24:40]), packet.ProtoTCP, length)
+	return packet.PseudoSum4([4]byte(ip[12:16]), [4]byte(ip[16:20]), proto, length)
 }
 
 func put16(b []byte, v uint16) { b[0], b[1] = byte(v>>8), byte(v) }

@@ -105,9 +105,15 @@ type Bench struct {
 // New makes an engine with the given instances; a problem fails the test.
 func New(t testing.TB, instances ...ppf.InstanceSpec) *Bench {
 	t.Helper()
+	return NewConfigured(t, nil, instances...)
+}
+
+// NewConfigured is New with plugin-wide configurations by plugin name.
+func NewConfigured(t testing.TB, plugins map[string]string, instances ...ppf.InstanceSpec) *Bench {
+	t.Helper()
 	b := &Bench{T: t, Env: NewEnv()}
 	var err error
-	b.Engine, err = ppf.New(ppf.Options{Env: b.Env, Workers: 1, Emit: func(p []byte) error {
+	b.Engine, err = ppf.New(ppf.Options{Env: b.Env, Workers: 1, PluginConfig: plugins, Emit: func(p []byte) error {
 		b.Emitted = append(b.Emitted, slices.Clone(p))
 		return nil
 	}})
