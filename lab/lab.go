@@ -31,6 +31,9 @@ type Options struct {
 	// number of labs at a time, none left when the process dies. It is the only
 	// kind an ordinary user can make.
 	Anonymous bool
+	// Weather, if not nil, makes the cable between client and proxy a bad one. The
+	// lab has to be taken down by the process that made it. It implies NoOffloads.
+	Weather *Weather
 }
 
 func (o *Options) validate() error {
@@ -44,6 +47,7 @@ func (o *Options) validate() error {
 	if !ok {
 		return fmt.Errorf("lab: name prefix %q: want up to 100 letters, digits, hyphens, underscores and dots, and no dot first", o.NamePrefix)
 	}
+	o.NoOffloads = o.NoOffloads || o.Weather != nil
 	return nil
 }
 
@@ -56,6 +60,7 @@ type Lab struct {
 	Client, Proxy, Server *Host
 
 	options Options
+	cable   *cable // nil: an ordinary one
 	mu      sync.Mutex
 	down    bool
 }
@@ -240,7 +245,7 @@ func (l *Lab) wire(ctx context.Context) error {
 		}
 	}
 	ports := l.ports()
-	if err := errors.Join(connect(ports[0], ports[1]), connect(ports[3], ports[2])); err != nil {
+	if err := errors.Join(l.connectClient(ports[0], ports[1]), connect(ports[3], ports[2])); err != nil {
 		return err
 	}
 	for _, step := range []func(port) error{
@@ -256,6 +261,15 @@ func (l *Lab) wire(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// connectClient joins client and proxy.
+func (l *Lab) connectClient(client, proxy port) (err error) {
+	if l.options.Weather == nil {
+		return connect(client, proxy)
+	}
+	l.cable, err = layCable(client, proxy, *l.options.Weather)
+	return err
 }
 
 // readLayout looks at the client's addresses.
@@ -278,6 +292,9 @@ func (l *Lab) readLayout() (inline bool, err error) {
 // release removes the interfaces and names of hosts and closes them.
 func (l *Lab) release(hosts []*Host) error {
 	var errs []error
+	if l.cable != nil {
+		errs = append(errs, l.cable.close())
+	}
 	for _, p := range l.ports() {
 		if p.host.ns == nil || !slices.Contains(hosts, p.host) {
 			continue

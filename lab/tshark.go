@@ -39,6 +39,8 @@ func TsharkJudge(ctx context.Context, file string) ([]Finding, error) {
 		"-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE",
 		// Segments out of order are no fault of a packet.
 		"-o", "tcp.desegment_tcp_streams:FALSE", "-o", "tcp.analyze_sequence_numbers:FALSE",
+		// Nor is it one that data looks like a protocol above.
+		"-d", "tcp.port==1-65535,data", "-d", "udp.port==1-65535,data",
 		"--disable-protocol", "ALL", "--enable-protocol", tsharkProtocols,
 		"-Y", tsharkFilter, "-T", "fields", "-E", "separator=/t", "-E", "aggregator=;",
 		"-e", "frame.number", "-e", "_ws.expert.message", "-e", "_ws.col.Info")
