@@ -47,6 +47,9 @@ func (s *Session) Dial(ctx context.Context) (net.Conn, error) { return s.dial(ct
 // or that of a part of it: an override first, then the mode.
 func (s *Session) Do(r Reason, m Mode) Do { return s.Instance.doFor(r, s.ClientAddr.Addr(), m) }
 
+// Do is Session.Do for a client that no override names.
+func (p *ProxyInstance) Do(r Reason, m Mode) Do { return p.doFor(r, netip.Addr{}, m) }
+
 // Count counts a reason and what it led to. It is safe for concurrent use.
 func (s *Session) Count(r Reason, do Do) {
 	o := OutcomeRepair

@@ -174,6 +174,7 @@ func TestListenServerDown(t *testing.T) {
 // refused, and the message says what to do.
 func TestLevels(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
+		{"message function without http", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[urlrewrite]", 1), "put http before it"},
 		{"packets on a listener", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[tcp]", 1), "leave it out"},
 		{"http at a hook", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http]}\n", "source: listen"},
 		{"packets behind messages", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[http, tcp]", 1), "put it before http"},

@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 		newRun(g), newCheck(g), newIPTables(g), newReload(g), newReconfig(g), newModule(g), newUnblock(), newProtect(g),
 		newTrace(g), newOverride(g),
 		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newLedger(g), newEvents(g), newTop(g),
-		newDemo(g), newLab(), newBench(g), newReplay(g), newSelftest(g), newDoctor(g), newVersion(g),
+		newExplain(g), newDemo(g), newLab(), newBench(g), newReplay(g), newSelftest(g), newDoctor(g), newVersion(g),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

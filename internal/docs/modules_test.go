@@ -12,8 +12,10 @@ import (
 
 	"github.com/promethos/promethos/config"
 	_ "github.com/promethos/promethos/modules/builtin"
+	"github.com/promethos/promethos/modules/http"
 	"github.com/promethos/promethos/modules/tcp"
 	"github.com/promethos/promethos/modules/tcp2"
+	"github.com/promethos/promethos/modules/urlrewrite"
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
@@ -84,6 +86,7 @@ func rows(text string) [][]string {
 
 func TestModuleExamples(t *testing.T) {
 	readmes(t, func(t *testing.T, info ppf.ModuleInfo, text string) {
+		t.Chdir(filepath.Join(root, "modules", info.Name)) // examples name files of testdata
 		examples := fences(text, "yaml")
 		if len(examples) == 0 {
 			t.Error("no YAML example")
@@ -195,7 +198,9 @@ func TestModuleReasons(t *testing.T) {
 func TestModuleReasonsComplete(t *testing.T) {
 	// One reason of each module that has some tells which are its own: the high
 	// 16 bits are the module's.
-	for name, one := range map[string]packet.Reason{"tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens} {
+	for name, one := range map[string]packet.Reason{
+		"http": http.ReasonLine, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
+	} {
 		b, err := os.ReadFile(filepath.Join(root, "modules", name, "README.md"))
 		if err != nil {
 			t.Fatal(err)

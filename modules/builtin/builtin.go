@@ -3,9 +3,12 @@
 package builtin
 
 import (
+	_ "github.com/promethos/promethos/modules/headers"
 	_ "github.com/promethos/promethos/modules/http"
 	_ "github.com/promethos/promethos/modules/pass"
+	_ "github.com/promethos/promethos/modules/signatures"
 	_ "github.com/promethos/promethos/modules/tcp"
 	_ "github.com/promethos/promethos/modules/tcp2"
 	_ "github.com/promethos/promethos/modules/test"
+	_ "github.com/promethos/promethos/modules/urlrewrite"
 )

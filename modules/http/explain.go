@@ -37,6 +37,14 @@ type Finding struct {
 	Setting string `json:"setting,omitempty"` // that relaxes it
 }
 
+// NewExplainer explains messages in mode repair with the default settings, and
+// without the fields that tell of us. It is for tests of message functions.
+func NewExplainer(functions ...Function) *Explainer {
+	c := DefaultConfig()
+	c.Via, c.Forwarded = false, false
+	return &Explainer{Config: c, Do: (&ppf.ProxyInstance{}).Do, Env: ppf.DryEnv(), Functions: functions}
+}
+
 // Explainer explains messages as an instance would treat them.
 type Explainer struct {
 	Config *Config
@@ -45,6 +53,8 @@ type Explainer struct {
 	Do func(ppf.Reason, ppf.Mode) ppf.Do
 	// Env is the clock and randomness.
 	Env ppf.Env
+	// Functions are the message functions of the chain; a test of one gives it.
+	Functions []Function
 }
 
 // Request explains the first request in raw. The error is a wrong Config.
@@ -74,17 +84,17 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 	}
 	x := &Explanation{Verdict: "sent", Findings: []Finding{}}
 	var mu sync.Mutex
-	note := func(f Defect, do ppf.Do) {
+	note := func(f Defect, do ppf.Do, r *Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		if response == nil && server.dialled && (f.Reason == ReasonServerClosed || f.Reason == ReasonServerDown) {
 			return // there is no server to answer
 		}
-		x.add(f, do)
+		x.add(f, do, r)
 	}
 	serve(link{
 		conn: client, client: netip.MustParseAddrPort("192.0.2.1:1024"), server: netip.MustParseAddrPort("192.0.2.2:80"), env: e.Env,
-		mode: e.Mode, do: e.Do, note: note, report: func(string, ...any) {},
+		mode: e.Mode, do: e.Do, note: note, functions: e.Functions, report: func(string, ...any) {},
 		dial: func(context.Context) (net.Conn, error) {
 			if server.dialled {
 				return nil, fmt.Errorf("one message is explained: %w", io.EOF)
@@ -103,14 +113,9 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 	return x, nil
 }
 
-func (x *Explanation) add(f Defect, do ppf.Do) {
+func (x *Explanation) add(f Defect, do ppf.Do, r *Request) {
 	info := f.Reason.Info()
-	out := Finding{Reason: info.Name, Offset: f.Offset, RFC: info.RFC, Doc: info.Doc, Setting: info.Relax, Action: "repaired"}
-	if f.field != unknownField {
-		out.Field = fieldTable[f.field].name
-	} else {
-		out.Field = f.name.String()
-	}
+	out := Finding{Reason: info.Name, Offset: f.Offset, Field: f.fieldName(), RFC: info.RFC, Doc: info.Doc, Setting: f.setting(r), Action: "repaired"}
 	switch {
 	case do == ppf.DoRefuse:
 		out.Action, x.Verdict = "refused", "refused"

@@ -86,7 +86,7 @@ func (c *connection) keptTrailers(h *Header) bool {
 		if c.route.trailers.has(f) && flags&(hopByHop|ofUs|ofNobody) == 0 && validTyped(f, flags) {
 			kept = append(kept, *f)
 		} else {
-			c.link.note(Defect{Reason: ReasonTrailer}, ppf.DoRepair)
+			c.note(Defect{Reason: ReasonTrailer}, ppf.DoRepair)
 		}
 	}
 	h.fields = kept
@@ -346,7 +346,7 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 	}
 	again = !r.framing.close && len(c.up.unread()) == 0
 	if !r.framing.close && len(c.up.unread()) > 0 {
-		c.link.note(Defect{Reason: ReasonAnswerTail}, ppf.DoRepair)
+		c.note(Defect{Reason: ReasonAnswerTail}, ppf.DoRepair)
 	}
 	c.reused = true
 	return again, Defect{}
@@ -390,7 +390,7 @@ func (c *connection) holdAnswer() (held []byte, whole bool, f Defect) {
 		}
 		if n := len(held) + len(data) - c.taken; n > 0 {
 			if !c.budget.take(n) {
-				c.link.note(Defect{Reason: ReasonBufferTotal}, ppf.DoRepair)
+				c.note(Defect{Reason: ReasonBufferTotal}, ppf.DoRepair)
 				limit = 0
 			} else {
 				c.taken += n

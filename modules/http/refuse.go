@@ -5,16 +5,19 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
 
+func (c *connection) note(f Defect, do ppf.Do) { c.link.note(f, do, &c.req) }
+
 // counted counts the defects that were let through.
 func (c *connection) counted(list []Defect, j *judge) {
 	for _, f := range list {
 		do := j.decide(f.Reason)
-		c.link.note(f, do)
+		c.note(f, do)
 		if do == ppf.DoMonitor {
 			c.suggest(f)
 		}
@@ -25,25 +28,41 @@ func (c *connection) counted(list []Defect, j *judge) {
 // keeps it allowed.
 func (c *connection) suggest(f Defect) {
 	info := f.Reason.Info()
-	setting := info.Relax
+	setting := f.setting(&c.req)
 	if setting == "" {
 		setting = "none: the sender has to be mended"
 	}
-	name := ""
-	if f.field != unknownField {
-		name = " of " + fieldTable[f.field].name
-	} else if len(f.name.b) > 0 {
-		name = " of " + f.name.String()
+	name := f.fieldName()
+	if name != "" {
+		name = " of " + name
 	}
 	c.link.report("http: would refuse %s%s at octet %d (RFC %s), client %v, %s %s; setting: %s",
 		info.Name, name, f.Offset, info.RFC, c.link.client, c.req.method, c.req.target.path, setting)
 }
 
+// fieldName is the name of the field that the defect concerns, "" where it
+// concerns none.
+func (f *Defect) fieldName() string {
+	if f.field != unknownField {
+		return fieldTable[f.field].name
+	}
+	return f.name.String()
+}
+
+// setting is what relaxes the reason, with the name that has to be listed.
+func (f *Defect) setting(r *Request) string {
+	s := f.Reason.Info().Relax
+	if name := f.fieldName(); name != "" {
+		return strings.Replace(s, "[…]", "["+name+"]", 1)
+	}
+	return strings.Replace(s, "…]", r.Method()+"]", 1)
+}
+
 // refuse answers for a defect and ends the connection.
 func (c *connection) refuse(f Defect, code int) {
 	info := f.Reason.Info()
-	c.link.note(f, ppf.DoRefuse)
-	relax := info.Relax
+	c.note(f, ppf.DoRefuse)
+	relax := f.setting(&c.req)
 	if relax == "" {
 		relax = "none"
 	}

@@ -117,7 +117,7 @@ func (r *rig) link(conn net.Conn) link {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", r.origin.Addr().String())
 		},
-		note: func(f Defect, _ ppf.Do) {
+		note: func(f Defect, _ ppf.Do, _ *Request) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.reasons[f.Reason.String()]++

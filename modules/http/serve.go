@@ -30,7 +30,7 @@ type link struct {
 	dial      func(context.Context) (net.Conn, error)
 	mode      ppf.Mode
 	do        func(ppf.Reason, ppf.Mode) ppf.Do
-	note      func(Defect, ppf.Do) // counts what was found and what became of it
+	note      func(Defect, ppf.Do, *Request) // counts what was found and what became of it
 	report    func(format string, args ...any)
 }
 
@@ -266,7 +266,7 @@ func (c *connection) runRequest() bool {
 	}
 	c.x = Exchange{
 		Request: &c.req, Instance: c.link.instance, Client: c.link.client, Server: c.link.server, TLS: c.link.tls, asked: c.req.host,
-		note: c.link.note, do: c.judge.decide, report: c.link.report,
+		note: c.note, do: c.judge.decide, report: c.link.report,
 	}
 	for _, f := range c.link.functions {
 		c.run(func() { f.Request(&c.x) })
@@ -331,7 +331,7 @@ func (c *connection) hold() (whole, ok bool) {
 		}
 		if n := len(c.held) + len(data) - c.taken; n > 0 {
 			if !c.budget.take(n) {
-				c.link.note(Defect{Reason: ReasonBufferTotal}, ppf.DoRepair)
+				c.note(Defect{Reason: ReasonBufferTotal}, ppf.DoRepair)
 				c.held = append(c.held, data...)
 				return false, true
 			}

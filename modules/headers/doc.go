@@ -1,0 +1,3 @@
+// Package headers is the PFM `headers`: a message function that sets, removes
+// and keeps fields of requests and responses.
+package headers
