@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/lab/proof"
 )
 
 // closedPort is a port of a host where nobody listens: for scans, which get an
@@ -94,4 +95,35 @@ func TestHping3(t *testing.T) {
 		t.Errorf("hping3 --syn: %d answers, want the server's 3", n)
 	}
 	d.accounted(t)
+}
+
+// TestScansProof runs every kind of nmap's scans, operating system detection and
+// fragments among them, on a server of which everything is protected: nothing that
+// arrives breaks P1 to P3, and the proxy is none the worse.
+func TestScansProof(t *testing.T) {
+	need(t, "nmap")
+	l := up(t, lab.Options{NoOffloads: true})
+	open := port(t, web(t, l.Server).Addr)
+	d := start(t, l, fmt.Sprintf("version: 1\ninstances:\n  - name: all\n    match: {server: [%s, %q]}\n    others: refuse\n    chain: [tcp]\n", l.Server.IPv4, l.Server.IPv6))
+	before := must(proof.TakeVitals(t.Context(), d.Proxy))(t)
+	capture := must(l.Server.Capture(lab.CaptureOptions{}))(t)
+	ports := fmt.Sprintf("%d,%d", open, closedPort(t, l.Server))
+	for _, kind := range [][]string{{"-sS"}, {"-sN"}, {"-sF"}, {"-sX"}, {"-sA"}, {"-sM"}, {"-sS", "-f"}, {"-O", "--max-os-tries", "1"}} {
+		args := append(kind, "-n", "-Pn", "--max-retries", "1", "--initial-rtt-timeout", "100ms", "--max-rtt-timeout", "200ms", "-p", ports, l.Server.IPv4.String())
+		if r := execute(t, l.Client, "nmap", args...); r.status != 0 {
+			t.Errorf("nmap %v: %v", kind, r)
+		}
+	}
+	must(l.Client.Download(within(t, patience), at(hostPort(l.Server, "tcp4", open)).DataURL(1_000_000, 9)))(t)
+	must(capture.Wait(within(t, patience), proof.Ends))(t)
+	must(capture.Stop())(t)
+	for _, v := range must(proof.Packets(t.Context(), capture.Frames(), lab.KindDFIDCount))(t) {
+		t.Error(v)
+	}
+	for _, v := range must(proof.Daemon(t.Context(), d.Proxy, before))(t) {
+		t.Error(v)
+	}
+	if s := d.accounted(t); s.Packets.Dropped+s.Unmatched.Dropped < 10 {
+		t.Errorf("hardly anything was refused: %+v", s)
+	}
 }
