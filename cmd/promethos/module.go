@@ -10,7 +10,7 @@ import (
 )
 
 func newModule(g *global) *cobra.Command {
-	c := &cobra.Command{Use: "module", Short: "load, unload or reload a proxy framework module"}
+	c := &cobra.Command{Use: "module", Short: "load, unload, reload, write and test proxy framework modules"}
 	for _, do := range []string{"load", "unload", "reload"} {
 		force := false
 		one := &cobra.Command{
@@ -28,6 +28,7 @@ func newModule(g *global) *cobra.Command {
 		}
 		c.AddCommand(one)
 	}
+	c.AddCommand(newModuleNew(), newModuleTest(g), newModulePack())
 	return c
 }
 

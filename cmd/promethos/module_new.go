@@ -1,0 +1,102 @@
+package main
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/promethos/promethos/pfm"
+)
+
+// skeletons are the files of a new module; NAME stands for its name.
+//
+//go:embed skeleton
+var skeletons embed.FS
+
+// newFiles tells where each skeleton goes.
+var newFiles = map[string]string{
+	"module.go.tmpl": "NAME.go", "main.go.tmpl": "guest/main.go", "test.go.tmpl": "NAME_test.go",
+	"manifest.json.tmpl": "NAME.json", "module.trace.tmpl": "testdata/NAME.trace", "README.md.tmpl": "README.md",
+}
+
+// kitVersion is the version of the kit that a new module asks for and brings.
+const kitVersion = "v0.1.0"
+
+var newModuleName = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)
+
+func newModuleNew() *cobra.Command {
+	return &cobra.Command{
+		Use: "new NAME", Short: "write a working module into a new folder", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := args[0]
+			if !newModuleName.MatchString(name) {
+				return usageError{fmt.Errorf("module new: %q is no name (use a lowercase letter, then letters and digits, 32 at most)", name)}
+			}
+			if err := os.Mkdir(name, 0o755); errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("module new: %s is there already (choose another name, or remove it)", name)
+			} else if err != nil {
+				return fmt.Errorf("module new: %w", err)
+			}
+			if err := writeModule(name); err != nil {
+				return fmt.Errorf("module new: %w", err)
+			}
+			fmt.Printf("%s is written; its README.md says how to build, test and use it\n", name)
+			return nil
+		},
+	}
+}
+
+func writeModule(name string) error {
+	write := func(path string, data []byte) error {
+		path = filepath.Join(name, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(path, data, 0o644)
+	}
+	named := strings.NewReplacer("NAME", name)
+	for from, to := range newFiles {
+		text, err := skeletons.ReadFile("skeleton/" + from)
+		if err != nil {
+			return err
+		}
+		if err := write(named.Replace(to), []byte(named.Replace(string(text)))); err != nil {
+			return err
+		}
+	}
+	const kit = "github.com/promethos/promethos"
+	goVersion := strings.TrimPrefix(strings.Fields(runtime.Version())[0], "go")
+	for path, text := range map[string]string{
+		"go.mod":             fmt.Sprintf("module example.com/%s\n\ngo %s\n\nrequire %s %s\n", name, goVersion, kit, kitVersion),
+		"vendor/modules.txt": fmt.Sprintf("# %s %s\n## explicit; go %s\n%s/pfm\n", kit, kitVersion, goVersion, kit),
+	} {
+		if err := write(path, []byte(text)); err != nil {
+			return err
+		}
+	}
+	sources, err := pfm.Sources.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	for _, entry := range sources {
+		if entry.Name() == "sources.go" || strings.HasSuffix(entry.Name(), "_test.go") {
+			continue
+		}
+		text, err := pfm.Sources.ReadFile(entry.Name())
+		if err != nil {
+			return err
+		}
+		if err := write("vendor/"+kit+"/pfm/"+entry.Name(), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,348 @@
+package kit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/promethos/promethos/control"
+	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/lab/proof"
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// Options say what to test.
+type Options struct {
+	Module    string // its file
+	Scenarios []*Scenario
+	// Recorded are frames of captures, which go through the chain of each scenario
+	// as if they belonged to it.
+	Recorded []lab.Frame
+	Fuzz     int // packets made of each scenario's; 0 for none
+	Seed     uint64
+}
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name     string   `json:"name"`
+	Packets  int      `json:"packets"`
+	Problems []string `json:"problems"`
+}
+
+// Run tests a module. An error means that it could not be tested.
+func Run(ctx context.Context, o Options) (checks []Check, err error) {
+	if len(o.Scenarios) == 0 {
+		return nil, errors.New("there is no scenario: it says which chain the module belongs to")
+	}
+	for _, s := range o.Scenarios {
+		list, err := runScenario(ctx, o, s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		checks = append(checks, list...)
+	}
+	return checks, nil
+}
+
+func runScenario(ctx context.Context, o Options, s *Scenario) (checks []Check, err error) {
+	for _, part := range []struct {
+		name string
+		run  func(*bench) Check
+		want bool
+	}{
+		{"scenario", func(b *bench) Check { return b.steps(ctx, s) }, true},
+		{"recorded traffic", func(b *bench) Check { return b.recorded(o.Recorded) }, len(o.Recorded) > 0},
+		{"fuzzed traffic", func(b *bench) Check { return b.fuzzed(s, o) }, o.Fuzz > 0},
+	} {
+		if !part.want {
+			continue
+		}
+		b, err := open(ctx, o, s)
+		if err != nil {
+			return nil, err
+		}
+		check := part.run(b)
+		check.Name = s.Name + ": " + part.name
+		check.Problems = append(check.Problems, b.judge(part.name != "fuzzed traffic")...)
+		checks = append(checks, check)
+		if err := b.engine.Close(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return checks, nil
+}
+
+// world is an environment in which only the kit moves the clock.
+type world struct {
+	ppf.Env
+	now    int64
+	random *rand.Rand
+}
+
+func (w *world) Now() int64     { return w.now }
+func (w *world) Uint32() uint32 { return w.random.Uint32() }
+
+// bench is an engine with the scenario's chain.
+type bench struct {
+	world  *world
+	engine *ppf.Engine
+	module string
+	sent   []lab.Frame
+	in     uint64
+}
+
+func open(ctx context.Context, o Options, s *Scenario) (*bench, error) {
+	b := &bench{module: o.Module, world: &world{Env: ppf.DryEnv(), now: int64(time.Hour), random: rand.New(rand.NewPCG(1, 2))}}
+	var err error
+	b.engine, err = ppf.New(ppf.Options{Env: b.world, Workers: 1, Emit: func(pkt []byte) error {
+		b.record(pkt)
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.engine.LoadModule(ctx, o.Module); err != nil {
+		return nil, errors.Join(err, b.engine.Close(ctx))
+	}
+	in := ppf.InstanceSpec{
+		Name: "kit", Hook: ppf.Forward, Chain: [2][]string{s.Chain, s.Chain}, Modules: s.Settings, Initiate: ppf.InitiateBoth,
+		Match: ppf.Match{Protocol: ppf.ProtocolAny, Server: servers(o.Recorded)},
+	}
+	if s.Strict {
+		in.Mode = ppf.Strict
+	}
+	if _, err := b.engine.Apply(&ppf.Spec{Instances: []ppf.InstanceSpec{in}}); err != nil {
+		return nil, errors.Join(err, b.engine.Close(ctx))
+	}
+	return b, nil
+}
+
+// record keeps what leaves, with an Ethernet header for the judge.
+func (b *bench) record(pkt []byte) {
+	eth := make([]byte, packet.EthernetLen, packet.EthernetLen+len(pkt))
+	eth[12], eth[13] = 0x08, 0x00
+	if len(pkt) > 0 && pkt[0]>>4 == 6 {
+		eth[12], eth[13] = 0x86, 0xdd
+	}
+	b.sent = append(b.sent, lab.Frame{Time: time.Unix(0, b.world.now), Data: append(eth, pkt...)})
+}
+
+// send gives one packet to the engine and returns what is sent on, nil for
+// nothing.
+func (b *bench) send(data []byte) []byte {
+	b.world.now += int64(time.Millisecond)
+	frames := []ppf.Frame{{Data: data, WireLen: len(data), Hook: ppf.Forward, Time: b.world.now}}
+	h := b.engine.Handlers()[0]
+	h.Handle(frames)
+	h.Tick(b.world.now)
+	b.in++
+	f := &frames[0]
+	switch {
+	case f.Action == ppf.Drop:
+		return nil
+	case f.Head == nil:
+		return data // passed on: no packet of ours to judge
+	}
+	out := slices.Concat(f.Head, f.Body)
+	b.record(out)
+	return out
+}
+
+// steps runs the scenario, reloads the module, and runs it again: its storage
+// may have gone over, so that only faults count then.
+func (b *bench) steps(ctx context.Context, s *Scenario) (c Check) {
+	for _, step := range s.Steps {
+		if step.Data == nil {
+			b.world.now += int64(step.Wait)
+			b.engine.Handlers()[0].Tick(b.world.now)
+			continue
+		}
+		c.Packets++
+		before := b.reasons()
+		out := b.send(step.Data)
+		for _, problem := range step.compare(out, before, b.reasons()) {
+			c.Problems = append(c.Problems, fmt.Sprintf("line %d: %s", step.Line, problem))
+		}
+	}
+	if err := b.engine.ReloadModule(ctx, b.module); err != nil {
+		c.Problems = append(c.Problems, fmt.Sprintf("reload: %v", err))
+	}
+	return c
+}
+
+// reasons counts drops and repairs by reason.
+func (b *bench) reasons() map[string]uint64 {
+	counts := map[string]uint64{}
+	for _, r := range b.engine.ReasonCounts() {
+		counts[r.Reason] += r.Count
+	}
+	return counts
+}
+
+// compare tells how a packet's fate differs from what is expected.
+func (s *Step) compare(out []byte, before, after map[string]uint64) (problems []string) {
+	var reasons []string
+	for name, n := range after {
+		if n > before[name] {
+			reasons = append(reasons, name)
+		}
+	}
+	slices.Sort(reasons)
+	got := "accept"
+	if out == nil {
+		got = "drop"
+	}
+	if s.Want != "" && got != s.Want {
+		problems = append(problems, fmt.Sprintf("%s, want %s (reasons %v)", got, s.Want, reasons))
+	}
+	if s.Want != "" && s.Reason == "" && len(reasons) > 0 || s.Reason != "" && !slices.Contains(reasons, s.Reason) {
+		problems = append(problems, fmt.Sprintf("reasons %v, want %q", reasons, s.Reason))
+	}
+	if s.Payload != nil && out != nil {
+		var p packet.Packet
+		if r := p.Parse(packet.LinkRawIP, out); r != packet.ReasonNone || !bytes.Equal(p.Payload(), s.Payload) {
+			problems = append(problems, fmt.Sprintf("payload %q, want %q", p.Payload(), s.Payload))
+		}
+	}
+	return problems
+}
+
+// recorded sends captured packets; see servers.
+func (b *bench) recorded(frames []lab.Frame) (c Check) {
+	for _, f := range frames {
+		var p packet.Packet
+		p.Parse(packet.LinkEthernet, f.Data)
+		if p.Has(packet.HasIPv4 | packet.HasIPv6) {
+			c.Packets++
+			b.send(f.Data[packet.EthernetLen+packet.VLANLen*len(p.VLANs()):])
+		}
+	}
+	return c
+}
+
+// servers are the addresses that the first packet between two hosts goes to, and
+// the scenario's.
+func servers(frames []lab.Frame) []netip.Prefix {
+	list := []netip.Prefix{netip.PrefixFrom(serverAddr, serverAddr.BitLen())}
+	seen := map[[2]netip.Addr]bool{}
+	for _, f := range frames {
+		var p packet.Packet
+		p.Parse(packet.LinkEthernet, f.Data)
+		src, dst := p.Src(), p.Dst()
+		if !dst.IsValid() || seen[[2]netip.Addr{src, dst}] || seen[[2]netip.Addr{dst, src}] {
+			continue
+		}
+		seen[[2]netip.Addr{src, dst}] = true
+		list = append(list, netip.PrefixFrom(dst, dst.BitLen()))
+	}
+	return list
+}
+
+// fuzzed sends packets made of the scenario's: some as they are, so that state
+// is reached, others with changed bytes. Half have right checksums.
+func (b *bench) fuzzed(s *Scenario, o Options) (c Check) {
+	random := rand.New(rand.NewPCG(o.Seed, 0))
+	var seeds [][]byte
+	for _, step := range s.Steps {
+		if step.Data != nil {
+			seeds = append(seeds, step.Data)
+		}
+	}
+	if len(seeds) == 0 {
+		return c
+	}
+	for i := range o.Fuzz {
+		data := slices.Clone(seeds[i%len(seeds)])
+		if random.IntN(4) > 0 {
+			data = mutate(random, data)
+		}
+		c.Packets++
+		b.send(data)
+	}
+	return c
+}
+
+// mutate changes a packet behind its IP addresses, cuts or lengthens it, and
+// mostly mends lengths and checksums, so that the module gets to see it.
+func mutate(random *rand.Rand, data []byte) []byte {
+	switch random.IntN(4) {
+	case 0:
+		data = data[:packet.IPv4MinLen+random.IntN(len(data)-packet.IPv4MinLen+1)]
+	case 1:
+		for range random.IntN(64) {
+			data = append(data, byte(random.Uint32()))
+		}
+	}
+	for range random.IntN(8) {
+		if n := len(data) - packet.IPv4MinLen; n > 0 {
+			data[packet.IPv4MinLen+random.IntN(n)] = byte(random.Uint32())
+		}
+	}
+	if random.IntN(8) > 0 {
+		mend(data)
+	}
+	return data
+}
+
+// mend writes lengths and checksums as they must be.
+func mend(ip []byte) {
+	put := func(at int, v uint16) { ip[at], ip[at+1] = byte(v>>8), byte(v) }
+	put(2, uint16(len(ip)))
+	put(10, 0)
+	put(10, packet.SumBytes(ip[:packet.IPv4MinLen]).Checksum())
+	l4 := ip[packet.IPv4MinLen:]
+	proto, at := packet.Protocol(ip[9]), 0
+	switch {
+	case proto == packet.ProtoTCP && len(l4) >= packet.TCPMinLen:
+		at = 16
+	case proto == packet.ProtoUDP && len(l4) >= packet.UDPLen:
+		put(packet.IPv4MinLen+4, uint16(len(l4)))
+		at = 6
+	default:
+		return
+	}
+	put(packet.IPv4MinLen+at, 0)
+	sum := packet.PseudoSum4([4]byte(ip[12:16]), [4]byte(ip[16:20]), proto, len(l4)).Add(packet.SumBytes(l4)).Checksum()
+	if sum == 0 && proto == packet.ProtoUDP {
+		sum = 0xffff
+	}
+	put(packet.IPv4MinLen+at, sum)
+}
+
+// faults are reasons that tell of a bug in the module.
+var faults = []string{"wasm.fault", "wasm.restarting", "wasm.disabled", "chain.panic", "chain.encode", "chain.unset"}
+
+// judge looks at everything that left the engine, and at its books: P1 and P2 by
+// gopacket, P5 and P6; P3 where traffic was legitimate.
+func (b *bench) judge(legitimate bool) (problems []string) {
+	list := proof.Judged(b.sent)
+	if legitimate {
+		list = append(list, proof.Streams(b.sent).Ambiguous()...)
+	}
+	stats := control.StatsReply{Stats: b.engine.Stats(), Sources: []ppf.SourceStats{{Name: "kit", Received: b.in}}}
+	list = append(list, proof.Accounts(stats, b.engine.ReasonCounts())...)
+	for _, v := range list {
+		problems = append(problems, v.String())
+	}
+	counts := b.reasons()
+	for _, name := range faults {
+		if counts[name] > 0 {
+			problems = append(problems, fmt.Sprintf("%v: %d packets met %s", proof.Survives, counts[name], name))
+		}
+	}
+	if len(problems) > 0 {
+		events, _ := b.engine.Events().Since(0)
+		for _, e := range events {
+			if e.Kind == ppf.EventModule {
+				problems = append(problems, "event: "+e.Text)
+			}
+		}
+	}
+	return problems
+}

@@ -1,0 +1,275 @@
+package kit
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// Scenario is a file in trace notation; docs/writing-a-module.md describes it.
+type Scenario struct {
+	Name     string
+	Chain    []string
+	Settings map[string]ppf.Value
+	Port     uint16 // the server's
+	Strict   bool
+	Steps    []Step
+}
+
+// Step is one packet and what is expected of it, or a time that passes.
+type Step struct {
+	Line int
+	Wait time.Duration // instead of a packet
+	Dir  ppf.Dir
+	Data []byte // from the IP header on
+	// Want is "accept", "drop" or "" for no matter.
+	Want    string
+	Reason  string // of a drop, or of a repair
+	Payload []byte // of what is sent; nil for no matter
+}
+
+// The ends of scenarios.
+var (
+	clientAddr = netip.MustParseAddr("192.0.2.1")
+	serverAddr = netip.MustParseAddr("203.0.113.1")
+)
+
+const clientPort = 40000
+
+// ParseTrace reads a scenario; errors name line and what belongs there.
+func ParseTrace(name, text string) (*Scenario, error) {
+	s := &Scenario{Name: name, Settings: map[string]ppf.Value{}, Port: 80}
+	for i, line := range strings.Split(text, "\n") {
+		words, err := split(line)
+		if err == nil && len(words) > 0 {
+			err = s.line(i+1, words)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, i+1, err)
+		}
+	}
+	if len(s.Chain) == 0 {
+		return nil, fmt.Errorf("%s: no chain is named (write `chain FUNCTION …`)", name)
+	}
+	return s, nil
+}
+
+// word is a word of a line; quoted ones and those in hexadecimal are bytes.
+type word struct {
+	text  string
+	bytes bool
+}
+
+// split cuts a line into words, "text" with Go's escapes, x0102 and {JSON}.
+func split(line string) (words []word, err error) {
+	for {
+		line = strings.TrimLeft(line, " \t\r")
+		switch {
+		case line == "" || line[0] == '#':
+			return words, nil
+		case line[0] == '{':
+			return append(words, word{text: line}), nil
+		case line[0] == '"':
+			quoted, err := strconv.QuotedPrefix(line)
+			if err != nil {
+				return nil, fmt.Errorf("%s: the text does not end", line)
+			}
+			text, err := strconv.Unquote(quoted)
+			if err != nil {
+				return nil, err
+			}
+			words, line = append(words, word{text, true}), line[len(quoted):]
+			continue
+		}
+		end := strings.IndexAny(line+" ", " \t\r")
+		w := line[:end]
+		line = line[end:]
+		if b, err := hex.DecodeString(strings.TrimPrefix(w, "x")); err == nil && w[0] == 'x' && len(b) > 0 {
+			words = append(words, word{string(b), true})
+			continue
+		}
+		words = append(words, word{text: w})
+	}
+}
+
+func (s *Scenario) line(n int, words []word) error {
+	rest := words[1:]
+	switch words[0].text {
+	case "chain":
+		for _, w := range rest {
+			s.Chain = append(s.Chain, w.text)
+		}
+	case "strict":
+		s.Strict = true
+	case "port":
+		if len(rest) != 1 {
+			return fmt.Errorf("write `port NUMBER`")
+		}
+		p, err := strconv.ParseUint(rest[0].text, 10, 16)
+		s.Port = uint16(p)
+		return err
+	case "settings":
+		if len(rest) != 2 {
+			return fmt.Errorf("write `settings FUNCTION {JSON}`")
+		}
+		v, err := jsonValue(rest[1].text)
+		s.Settings[rest[0].text] = v
+		return err
+	case "wait":
+		if len(rest) != 1 {
+			return fmt.Errorf("write `wait DURATION`")
+		}
+		d, err := time.ParseDuration(rest[0].text)
+		s.Steps = append(s.Steps, Step{Line: n, Wait: d})
+		return err
+	case ">", "<":
+		step := Step{Line: n}
+		if words[0].text == "<" {
+			step.Dir = ppf.ServerToClient
+		}
+		data, err := s.packet(step.Dir, rest)
+		step.Data = data
+		s.Steps = append(s.Steps, step)
+		return err
+	case "=":
+		if len(s.Steps) == 0 || s.Steps[len(s.Steps)-1].Data == nil || len(rest) == 0 {
+			return fmt.Errorf("what is expected follows a packet: `= accept [REASON] [PAYLOAD]` or `= drop REASON`")
+		}
+		return s.Steps[len(s.Steps)-1].expect(rest)
+	default:
+		return fmt.Errorf("%q is unknown (chain, settings, port, strict, wait, > < and =)", words[0].text)
+	}
+	return nil
+}
+
+// expect reads what follows =.
+func (s *Step) expect(words []word) error {
+	s.Want = words[0].text
+	if s.Want != "accept" && s.Want != "drop" {
+		return fmt.Errorf("%q is no verdict (accept or drop)", s.Want)
+	}
+	for _, w := range words[1:] {
+		switch {
+		case w.bytes:
+			s.Payload = append(s.Payload, w.text...)
+		case s.Reason == "":
+			s.Reason = w.text
+		default:
+			return fmt.Errorf("%q: one reason can be expected", w.text)
+		}
+	}
+	if s.Want == "drop" && s.Reason == "" {
+		return fmt.Errorf("a drop has a reason")
+	}
+	return nil
+}
+
+var flagNames = map[string]packet.TCPFlags{
+	"FIN": packet.FIN, "SYN": packet.SYN, "RST": packet.RST, "PSH": packet.PSH, "ACK": packet.ACK, "ECE": packet.ECE, "CWR": packet.CWR,
+}
+
+// packet builds what follows > or <: `udp PAYLOAD`, or `tcp FLAGS seq=N ack=N
+// win=N mss=N PAYLOAD`.
+func (s *Scenario) packet(d ppf.Dir, words []word) ([]byte, error) {
+	if len(words) == 0 {
+		return nil, fmt.Errorf("write udp or tcp behind the arrow")
+	}
+	src, dst := netip.AddrPortFrom(clientAddr, clientPort), netip.AddrPortFrom(serverAddr, s.Port)
+	if d == ppf.ServerToClient {
+		src, dst = dst, src
+	}
+	var out packet.Out
+	out.SetIPv4(packet.IPv4{TTL: 64, DF: true, Src: src.Addr(), Dst: dst.Addr()})
+	tcp := packet.TCP{SrcPort: src.Port(), DstPort: dst.Port(), Window: 65535}
+	payload := []byte{}
+	for _, w := range words[1:] {
+		if w.bytes {
+			payload = append(payload, w.text...)
+			continue
+		}
+		if err := tcpWord(&tcp, w.text); err != nil {
+			return nil, err
+		}
+	}
+	switch words[0].text {
+	case "udp":
+		out.SetUDP(packet.UDP{SrcPort: src.Port(), DstPort: dst.Port()})
+	case "tcp":
+		out.SetTCP(tcp)
+	default:
+		return nil, fmt.Errorf("%q is unknown (udp or tcp)", words[0].text)
+	}
+	out.SetPayload(payload)
+	head, err := out.Encode(make([]byte, packet.MaxHeaders))
+	return append(head, payload...), err
+}
+
+func tcpWord(tcp *packet.TCP, text string) error {
+	key, value, has := strings.Cut(text, "=")
+	if !has {
+		for name := range strings.SplitSeq(text, ",") {
+			flag, ok := flagNames[name]
+			if !ok {
+				return fmt.Errorf("%q is no TCP flag", name)
+			}
+			tcp.Flags |= flag
+		}
+		return nil
+	}
+	n, err := strconv.ParseUint(value, 10, 32)
+	if err != nil {
+		return fmt.Errorf("%q is not a number", text)
+	}
+	switch key {
+	case "seq":
+		tcp.Seq = packet.Seq(n)
+	case "ack":
+		tcp.Ack = packet.Seq(n)
+	case "win":
+		tcp.Window = uint16(n)
+	case "mss":
+		tcp.Options.Has, tcp.Options.MSS = tcp.Options.Has|packet.OptMSS, uint16(n)
+	default:
+		return fmt.Errorf("%q is unknown (seq, ack, win, mss)", key)
+	}
+	return nil
+}
+
+// jsonValue turns JSON into a configuration value.
+func jsonValue(text string) (ppf.Value, error) {
+	var v any
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return ppf.Value{}, err
+	}
+	return toValue(v), nil
+}
+
+func toValue(v any) ppf.Value {
+	switch v := v.(type) {
+	case map[string]any:
+		out := ppf.Value{Kind: ppf.ValueMap}
+		for key, item := range v {
+			out.Map = append(out.Map, ppf.KeyValue{Key: key, Value: toValue(item)})
+		}
+		return out
+	case []any:
+		out := ppf.Value{Kind: ppf.ValueList}
+		for _, item := range v {
+			out.List = append(out.List, toValue(item))
+		}
+		return out
+	case nil:
+		return ppf.Value{}
+	}
+	return ppf.Value{Kind: ppf.ValueScalar, Scalar: fmt.Sprint(v)}
+}

@@ -1,0 +1,11 @@
+//go:build !wasip1
+
+package pfm
+
+import "embed"
+
+// Sources are the files of this package, which `promethos module new` puts beside
+// a module, so that it builds without a network.
+//
+//go:embed *.go
+var Sources embed.FS
