@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/promethos/promethos/modules/ip"
+	"github.com/promethos/promethos/modules/tcp"
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
@@ -204,6 +205,9 @@ func rebuild(x *ppf.Exchange) (ok bool, v ppf.Verdict, stop bool) {
 		x.Out.SetUDP(packet.UDP{SrcPort: x.In.SrcPort(), DstPort: x.In.DstPort()})
 	} else {
 		in := x.In.TCP()
+		if r := tcp.CheckFlags(in.Flags()); r != packet.ReasonNone {
+			return false, x.Refuse(r, uint64(in.Flags())), true
+		}
 		out := packet.TCP{
 			SrcPort: in.SrcPort(), DstPort: in.DstPort(), Seq: in.Seq(), Ack: in.Ack(), Window: in.Window(),
 			Flags: in.Flags() &^ packet.URG, OptionLimit: in.HeaderLen() - packet.TCPMinLen,
@@ -288,6 +292,9 @@ func (g *guest) callOutTCP(s []uint64) {
 	for i := range o.SACK {
 		e := b[tcpSACK+8*i:]
 		o.SACK[i] = packet.SACKBlock{Left: packet.Seq(le.Uint32(e)), Right: packet.Seq(le.Uint32(e[4:]))}
+	}
+	if tcp.CheckFlags(h.Flags) != packet.ReasonNone {
+		g.fail("out_tcp: no TCP sends flags %v", h.Flags)
 	}
 	out.SetTCP(h)
 	s[0] = callOK

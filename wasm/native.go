@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/promethos/promethos/modules/tcp"
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/pfm"
 	"github.com/promethos/promethos/ppf"
@@ -227,6 +228,9 @@ func (h *nativeHost) OutIP(n uint32, ip *pfm.IP) {
 func (h *nativeHost) OutTCP(n uint32, t *pfm.TCP) {
 	out := packet.TCP{SrcPort: t.SrcPort, DstPort: t.DstPort, Seq: packet.Seq(t.Seq), Ack: packet.Seq(t.Ack),
 		Window: t.Window, Flags: packet.TCPFlags(t.Flags)}
+	if tcp.CheckFlags(out.Flags) != packet.ReasonNone {
+		panic(fmt.Sprintf("module %s: no TCP sends flags %v", h.m.manifest.Name, out.Flags))
+	}
 	o := &out.Options
 	o.Has = packet.TCPOptionSet(t.Options) & guestOptions
 	o.MSS, o.WScale, o.NumSACK, o.TSVal, o.TSEcr = t.MSS, t.WScale, t.NumSACK, t.TSVal, t.TSEcr

@@ -8,13 +8,16 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/lab"
 	"github.com/promethos/promethos/lab/proof"
+	_ "github.com/promethos/promethos/modules/builtin" // what else a chain names
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
+	_ "github.com/promethos/promethos/wasm" // what is tested
 )
 
 // Options say what to test.
@@ -339,7 +342,7 @@ func (b *bench) judge(legitimate bool) (problems []string) {
 	if len(problems) > 0 {
 		events, _ := b.engine.Events().Since(0)
 		for _, e := range events {
-			if e.Kind == ppf.EventModule {
+			if e.Kind == ppf.EventModule && (strings.Contains(e.Text, ": fault ") || strings.Contains(e.Text, ": disabled ")) {
 				problems = append(problems, "event: "+e.Text)
 			}
 		}

@@ -10,6 +10,10 @@ import (
 // and URG are free where ACK is set; ECE and CWR are not looked at.
 var flagReasons = validFlags()
 
+// CheckFlags tells why no TCP sends a combination of flags; ReasonNone: it is
+// valid. It is for functions that build segments without tcp before them.
+func CheckFlags(f packet.TCPFlags) ppf.Reason { return flagReasons[f&0x3f] }
+
 func validFlags() (t [64]ppf.Reason) {
 	const fin, syn, rst, psh, ack, urg = packet.FIN, packet.SYN, packet.RST, packet.PSH, packet.ACK, packet.URG
 	for i := range t {
