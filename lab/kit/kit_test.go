@@ -1,0 +1,109 @@
+package kit_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/lab/kit"
+	"github.com/promethos/promethos/lab/kit/kittest"
+	"github.com/promethos/promethos/packet"
+)
+
+const counting = "chain count\nport 9\n> udp \"hello\"\n= accept \"hello\"\n"
+
+// TestKit: what holds is told as that, and what does not with its line.
+func TestKit(t *testing.T) {
+	module := kittest.Guest(t, "../../examples/count/guest", "../../examples/count/count.json")
+	for _, tt := range []struct{ name, trace, want string }{
+		{"as it should be", counting, ""},
+		{"another payload", strings.Replace(counting, `accept "hello"`, `accept "hullo"`, 1), `line 3: payload "hello", want "hullo"`},
+		{"a drop that does not come", strings.Replace(counting, `accept "hello"`, "drop count.nothing", 1), "line 3: accept, want drop"},
+		{"a drop that is not expected", counting + "> tcp SYN,FIN\n= accept\n", "line 5: drop, want accept (reasons [tcp.flags.syn-fin])"},
+		{"wrong data for one sequence number", counting + "> tcp ACK seq=5 \"one\"\n> tcp ACK seq=5 \"two\"\n", "P3 unambiguous"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := kit.ParseTrace("t", tt.trace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checks, err := kit.Run(t.Context(), kit.Options{Module: module, Scenarios: []*kit.Scenario{s}, Fuzz: 100})
+			if err != nil || len(checks) != 2 {
+				t.Fatalf("%+v, %v", checks, err)
+			}
+			got := strings.Join(checks[0].Problems, "\n")
+			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+				t.Errorf("problems %q, want %q", got, tt.want)
+			}
+			if len(checks[1].Problems) > 0 || checks[1].Packets != 100 {
+				t.Errorf("fuzzed: %+v", checks[1])
+			}
+		})
+	}
+}
+
+// TestRecorded: captured packets go through the chain in both directions.
+func TestRecorded(t *testing.T) {
+	module := kittest.Guest(t, "../../examples/count/guest", "../../examples/count/count.json")
+	s, err := kit.ParseTrace("t", counting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []lab.Frame
+	for _, step := range append(s.Steps, s.Steps...) {
+		eth := make([]byte, packet.EthernetLen)
+		eth[12] = 8
+		frames = append(frames, lab.Frame{Data: append(eth, step.Data...)})
+	}
+	path := filepath.Join(t.TempDir(), "t.pcapng")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.WriteCapture(f, frames); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	read, err := lab.ReadCapture(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks, err := kit.Run(t.Context(), kit.Options{Module: module, Scenarios: []*kit.Scenario{s}, Recorded: read})
+	if err != nil || len(checks) != 2 || checks[1].Packets != 2 || len(checks[1].Problems) > 0 {
+		t.Errorf("%+v, %v", checks, err)
+	}
+}
+
+// TestParseTrace: malformed scenarios are refused with their line.
+func TestParseTrace(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"chian a", `"chian" is unknown`},
+		{"port x", "invalid syntax"},
+		{"port", "write `port NUMBER`"},
+		{"settings a", "write `settings FUNCTION {JSON}`"},
+		{"settings a {", "unexpected EOF"},
+		{"wait long", "invalid duration"},
+		{">", "write udp or tcp"},
+		{"> icmp", `"icmp" is unknown`},
+		{"> tcp ACC", `"ACC" is no TCP flag`},
+		{"> tcp seq=x", `"seq=x" is not a number`},
+		{"> tcp sack=1", `"sack" is unknown`},
+		{`> udp "x`, "the text does not end"},
+		{"= accept", "what is expected follows a packet"},
+		{"> udp x00\n= pass", `"pass" is no verdict`},
+		{"> udp x00\n= drop", "a drop has a reason"},
+		{"> udp x00\n= drop a.b c.d", `"c.d": one reason can be expected`},
+	} {
+		_, err := kit.ParseTrace("t", "chain a\n"+tt.line+"\n")
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "t:") {
+			t.Errorf("%q: %v, want %q", tt.line, err, tt.want)
+		}
+	}
+	if _, err := kit.ParseTrace("t", "port 1\n"); err == nil || !strings.Contains(err.Error(), "no chain is named") {
+		t.Errorf("without a chain: %v", err)
+	}
+}
