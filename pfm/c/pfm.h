@@ -1,0 +1,177 @@
+/* The kit for PromethOS modules in C. Compile with
+ *
+ *   clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -o NAME.wasm NAME.c
+ *
+ * A module includes this file once and defines pfm_configure and pfm_process;
+ * docs/abi.md describes what is below. There is no C library. */
+#ifndef PROMETHOS_PFM_H
+#define PROMETHOS_PFM_H
+
+typedef unsigned char pfm_u8;
+typedef unsigned short pfm_u16;
+typedef unsigned int pfm_u32;
+typedef unsigned long long pfm_u64;
+
+#define PFM_ABI 1
+
+/* What is received, and what the module answers. Nobody reorders fields: the
+ * layout is the interface. */
+struct pfm_packet {
+	pfm_u32 handle;
+	pfm_u8 dir; /* 0 client to server, 1 server to client */
+	pfm_u8 hook;
+	pfm_u16 layers;
+	pfm_u64 now; /* ns since 1970 */
+	pfm_u32 in_dev, out_dev;
+	pfm_u8 version, protocol, ttl, tos;
+	pfm_u32 flow_label;
+	pfm_u16 id;
+	pfm_u8 flags, tcp_flags;
+	pfm_u32 payload_len;
+	pfm_u8 src[16], dst[16]; /* IPv4 in the last four */
+	pfm_u16 src_port, dst_port;
+	pfm_u32 seq, ack;
+	pfm_u16 window;
+	pfm_u8 icmp_type, icmp_code;
+	pfm_u16 options, mss;
+	pfm_u8 wscale, num_sack, reserved0[2];
+	pfm_u32 ts_val, ts_ecr, sack[4][2];
+	pfm_u32 storage_len;
+	pfm_u8 reserved1[20];
+	pfm_u8 verdict, reserved2[3];
+	pfm_u32 reason;
+	pfm_u64 value;
+	pfm_u8 reserved3[16];
+	pfm_u8 storage[256]; /* the connection's */
+	pfm_u8 reserved4[64];
+};
+
+struct pfm_area {
+	pfm_u32 count, stride, reserved[2];
+	struct pfm_packet packet;
+};
+
+#define PFM_AT(field, offset) _Static_assert(__builtin_offsetof(struct pfm_packet, field) == offset, #field)
+PFM_AT(now, 8);
+PFM_AT(payload_len, 36);
+PFM_AT(src, 40);
+PFM_AT(src_port, 72);
+PFM_AT(options, 88);
+PFM_AT(ts_val, 96);
+PFM_AT(storage_len, 136);
+PFM_AT(verdict, 160);
+PFM_AT(value, 168);
+PFM_AT(storage, 192);
+_Static_assert(sizeof(struct pfm_packet) == 512, "descriptor");
+_Static_assert(sizeof(struct pfm_area) == 528, "exchange area");
+
+enum { PFM_ETHERNET = 1, PFM_VLAN = 2, PFM_ARP = 4, PFM_IPV4 = 8, PFM_IPV6 = 16, PFM_FRAGMENT = 32, PFM_TCP = 64, PFM_UDP = 128, PFM_ICMPV4 = 256, PFM_ICMPV6 = 512 };
+enum { PFM_DF = 1, PFM_IS_FRAGMENT = 2, PFM_HAS_CONN = 4, PFM_ICMP_ERROR = 8, PFM_IS_BUILT = 16 };
+enum { PFM_FIN = 1, PFM_SYN = 2, PFM_RST = 4, PFM_PSH = 8, PFM_ACK = 16 };
+
+struct pfm_ip {
+	pfm_u8 version, ttl, tos, df;
+	pfm_u32 flow_label;
+	pfm_u16 id;
+	pfm_u8 protocol, reserved[5];
+	pfm_u8 src[16], dst[16];
+};
+_Static_assert(sizeof(struct pfm_ip) == 48, "pfm_ip");
+
+struct pfm_tcp {
+	pfm_u16 src_port, dst_port;
+	pfm_u32 seq, ack;
+	pfm_u16 window;
+	pfm_u8 flags, wscale;
+	pfm_u16 options, mss;
+	pfm_u8 num_sack, reserved[3];
+	pfm_u32 ts_val, ts_ecr, sack[4][2], reserved1[2];
+};
+_Static_assert(sizeof(struct pfm_tcp) == 72, "pfm_tcp");
+
+#define PFM_EXTRA 0xffffffffu /* the packet that pfm_emit sends */
+#define PFM_CALL(name) __attribute__((import_module("promethos"), import_name(name)))
+#define PFM_EXPORT(name) __attribute__((export_name(name)))
+
+PFM_CALL("reason") pfm_u32 pfm_reason(const char *json, pfm_u32 length);
+PFM_CALL("setting") int pfm_setting(pfm_u32 handle, const char *path, pfm_u32 path_length, void *to, pfm_u32 room);
+PFM_CALL("payload") int pfm_payload(pfm_u32 n, pfm_u32 from, void *to, pfm_u32 room);
+PFM_CALL("rebuild") int pfm_rebuild(pfm_u32 n);
+PFM_CALL("out_ip") int pfm_out_ip(pfm_u32 n, const struct pfm_ip *h);
+PFM_CALL("out_tcp") int pfm_out_tcp(pfm_u32 n, const struct pfm_tcp *h);
+PFM_CALL("out_udp") int pfm_out_udp(pfm_u32 n, pfm_u32 src, pfm_u32 dst);
+PFM_CALL("out_echo") int pfm_out_echo(pfm_u32 n, pfm_u32 version, pfm_u32 request, pfm_u32 id, pfm_u32 seq);
+PFM_CALL("out_payload") int pfm_out_payload(pfm_u32 n, const void *at, pfm_u32 length);
+PFM_CALL("out_received") int pfm_out_received(pfm_u32 n, pfm_u32 from, pfm_u32 length);
+PFM_CALL("finding") int pfm_finding(pfm_u32 n, pfm_u32 reason, pfm_u64 value);
+PFM_CALL("log") void pfm_log(const char *text, pfm_u32 length);
+PFM_CALL("emit") int pfm_emit(pfm_u32 n);
+PFM_CALL("connection") int pfm_connection(pfm_u32 n, pfm_u32 limit, pfm_u64 idle);
+PFM_CALL("deadline") int pfm_deadline(pfm_u32 n, pfm_u64 idle);
+PFM_CALL("instance_read") int pfm_instance_read(pfm_u32 handle, pfm_u32 from, void *to, pfm_u32 length);
+PFM_CALL("instance_write") int pfm_instance_write(pfm_u32 handle, pfm_u32 from, const void *at, pfm_u32 length);
+PFM_CALL("instance_add") pfm_u64 pfm_instance_add(pfm_u32 handle, pfm_u32 at, pfm_u64 delta);
+PFM_CALL("timer") int pfm_timer(pfm_u32 handle, pfm_u64 after);
+PFM_CALL("shared_get") int pfm_shared_get(const char *name, pfm_u32 length, void *to, pfm_u32 room);
+PFM_CALL("shared_set") int pfm_shared_set(const char *name, pfm_u32 length, const void *at, pfm_u32 value_length);
+PFM_CALL("data_has") int pfm_data_has(const char *name, pfm_u32 length, const void *key, pfm_u32 key_length);
+
+/* The module's own: */
+int pfm_configure(pfm_u32 handle, pfm_u32 function); /* 0, or a code that refuses the settings */
+void pfm_process(struct pfm_packet *p);              /* ends with pfm_accept or pfm_refuse */
+
+static struct pfm_area pfm_area;
+
+static inline void pfm_accept(struct pfm_packet *p) { p->verdict = 1; }
+
+static inline void pfm_refuse(struct pfm_packet *p, pfm_u32 reason, pfm_u64 value)
+{
+	p->verdict = 0;
+	p->reason = reason;
+	p->value = value;
+}
+
+/* A module that has reasons defines PFM_STARTS and pfm_start, which registers
+ * them. */
+#ifdef PFM_STARTS
+void pfm_start(void);
+#else
+static inline void pfm_start(void) {}
+#endif
+
+PFM_EXPORT("promethos_abi") pfm_u32 pfm_export_abi(void)
+{
+	pfm_start();
+	return PFM_ABI;
+}
+
+PFM_EXPORT("promethos_area") pfm_u32 pfm_export_area(void) { return (pfm_u32)&pfm_area; }
+
+PFM_EXPORT("promethos_configure") pfm_u32 pfm_export_configure(pfm_u32 handle, pfm_u32 function)
+{
+	return (pfm_u32)pfm_configure(handle, function);
+}
+
+PFM_EXPORT("promethos_process") void pfm_export_process(pfm_u32 count)
+{
+	(void)count;
+	pfm_process(&pfm_area.packet);
+}
+
+/* pfm_int gives a setting that is a whole number and not negative, or other. */
+static inline pfm_u64 pfm_int(pfm_u32 handle, const char *path, pfm_u32 path_length, pfm_u64 other)
+{
+	char digits[20];
+	int n = pfm_setting(handle, path, path_length, digits, sizeof digits);
+	pfm_u64 v = 0;
+	if (n <= 0 || n > (int)sizeof digits)
+		return other;
+	for (int i = 0; i < n; i++) {
+		if (digits[i] < '0' || digits[i] > '9')
+			return other;
+		v = v * 10 + (pfm_u64)(digits[i] - '0');
+	}
+	return v;
+}
+
+#endif
