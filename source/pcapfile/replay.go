@@ -73,8 +73,11 @@ func offline(s *Source, spec *ppf.Spec) (*ppf.Engine, error) {
 		return nil, err
 	}
 	offline := withoutHooks(spec)
-	if _, err = engine.Apply(offline); err == nil {
-		err = replayable(engine, offline)
+	if err = replayable(engine, offline); err == nil {
+		_, err = engine.Apply(offline)
+	}
+	if err == nil {
+		err = replayable(engine, offline) // now with the modules of files
 	}
 	if err != nil {
 		return nil, errors.Join(err, engine.Close(context.Background()))
@@ -100,7 +103,7 @@ func withoutHooks(spec *ppf.Spec) *ppf.Spec {
 func replayable(e *ppf.Engine, spec *ppf.Spec) error {
 	for _, in := range spec.Instances {
 		for _, name := range slices.Concat(in.Chain[0], in.Chain[1]) {
-			f, ok := e.Functions().Lookup(name)
+			f, ok := lookUp(e, name)
 			switch {
 			case !ok:
 			case f.Level != ppf.LevelPacket:
@@ -111,4 +114,15 @@ func replayable(e *ppf.Engine, spec *ppf.Spec) error {
 		}
 	}
 	return nil
+}
+
+// lookUp finds a function, and loads the built-in module that has it.
+func lookUp(e *ppf.Engine, name string) (*ppf.UserFunction, bool) {
+	f, ok := e.Functions().Lookup(name)
+	for _, m := range ppf.BuiltinModules() {
+		if !ok && slices.Contains(m.Functions, name) && e.LoadModule(context.Background(), m.Name) == nil {
+			return e.Functions().Lookup(name)
+		}
+	}
+	return f, ok
 }

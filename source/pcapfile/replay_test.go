@@ -208,12 +208,14 @@ func init() {
 }
 
 func (streamy) Start(_ context.Context, h *ppf.ModuleHost) error {
-	return h.Register(ppf.UserFunction{Name: "streamy", Level: ppf.LevelStream, Bind: func(ppf.Binding) (ppf.Processor, error) {
-		return ppf.ProcessFunc(func(*ppf.Exchange) ppf.Verdict { return ppf.Verdict{} }), nil
+	return h.Register(ppf.UserFunction{Name: "streamy", Level: ppf.LevelStream, BindStream: func(ppf.Binding) (ppf.StreamFunction, error) {
+		return streamy{}, nil
 	}})
 }
 
 func (streamy) Stop(context.Context) error { return nil }
+
+func (streamy) ServeStream(*ppf.Session, func(*ppf.Session)) {}
 
 func TestRefusedByName(t *testing.T) {
 	listen := ppftest.Instance("front", "tcp")
