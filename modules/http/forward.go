@@ -130,12 +130,13 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 	}
 	// The body is too large to be held: another goroutine sends it, since the
 	// server may answer before it has read all.
-	p := pump{done: make(chan struct{})}
+	p, server := pump{done: make(chan struct{})}, c.up.conn
 	go func() {
-		defer close(p.done)
-		p.flaw = c.pumpBody()
-		if p.flaw.Reason != packet.ReasonNone {
-			reset(c.up.conn) // what was sent must not look complete
+		flaw := c.pumpBody()
+		p.flaw = flaw
+		close(p.done) // first, so that who sees the reset knows why
+		if flaw.Reason != packet.ReasonNone {
+			reset(server) // what was sent must not look complete
 		}
 	}()
 	c.answering = true
@@ -307,7 +308,6 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 	}
 	r := &c.res
 	c.resBody.reset(&c.up, &r.framing, -1, &r.defects, &responseChunks, &c.p.limits, 0)
-	c.resBody.start = c.startResponsePace
 	kind, length := r.framing.body, r.framing.length
 	if !r.hasBody() {
 		c.resBody.kind = BodyNone

@@ -18,7 +18,7 @@ import (
 type liveEnv struct{ ppf.Env }
 
 func (liveEnv) Now() int64     { return time.Now().UnixNano() }
-func (liveEnv) Uint32() uint32 { return 0x01020304 }
+func (liveEnv) Uint32() uint32 { return 0x05060708 }
 
 // rig is http on a listener, in front of an origin that records what it gets.
 type rig struct {
@@ -34,12 +34,12 @@ type rig struct {
 	answer func(n int, head string) string // of the origin, to each request head
 	script func(net.Conn)                  // in place of answer
 
-	mu       sync.Mutex
-	got      bytes.Buffer // what the origin received, all connections
-	reasons  map[string]int
-	reports  []string
-	opened   int
-	sessions sync.WaitGroup
+	mu      sync.Mutex
+	got     bytes.Buffer // what the origin received, all connections
+	reasons map[string]int
+	reports []string
+	opened  int
+	ends    []func()
 }
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\n\r\nok"
@@ -94,7 +94,7 @@ func (r *rig) listen(f func(net.Conn)) net.Listener {
 			})
 		}
 	})
-	r.t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		l.Close()
 		mu.Lock()
 		for c := range open {
@@ -103,7 +103,16 @@ func (r *rig) listen(f func(net.Conn)) net.Listener {
 		mu.Unlock()
 		all.Wait()
 	})
+	r.ends = append(r.ends, end)
+	r.t.Cleanup(end)
 	return l
+}
+
+// close ends all connections and waits for who serves them.
+func (r *rig) close() {
+	for _, end := range r.ends {
+		end()
+	}
 }
 
 func (r *rig) link(conn net.Conn) link {

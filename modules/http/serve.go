@@ -71,6 +71,7 @@ func serve(l link, p *policy, b *budget) {
 	c.link, c.p, c.budget = l, p, b
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
 	c.in.conn = l.conn
+	c.reqBody.start, c.resBody.start = c.startRequestPace, c.startResponsePace
 	defer c.end()
 	for c.exchange() {
 		c.between()
@@ -140,7 +141,9 @@ func (c *connection) exchange() bool {
 		if c.route.Mode != ModeOfInstance {
 			c.judge.mode = c.route.Mode.mode()
 		}
-		c.p.requestRules(&c.req, c.route, c.judge.mode == ppf.Strict)
+		if c.req.defects.fatal.Reason == packet.ReasonNone {
+			c.p.requestRules(&c.req, c.route, c.judge.mode == ppf.Strict)
+		}
 	}
 	if f := c.judge.verdict(&c.req.defects); f.Reason != packet.ReasonNone {
 		c.refuse(f, 0)
@@ -154,7 +157,6 @@ func (c *connection) exchange() bool {
 	}
 	c.bodyFlaw.reset()
 	c.reqBody.reset(&c.in, &c.req.framing, c.route.MaxBody, &c.bodyFlaw, &requestChunks, &c.p.limits, len(head))
-	c.reqBody.start = c.startRequestPace
 	whole, ok := c.hold()
 	if !ok {
 		return false
