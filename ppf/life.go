@@ -155,6 +155,14 @@ func (e *Engine) LoadModule(ctx context.Context, name string) error {
 	return e.loadModule(ctx, info)
 }
 
+// LoadModuleInfo loads a PFM that the caller brings, for programs and tests that
+// have modules of their own which are not registered for everybody.
+func (e *Engine) LoadModuleInfo(ctx context.Context, info ModuleInfo) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.loadModule(ctx, info)
+}
+
 func (e *Engine) loadModule(ctx context.Context, info ModuleInfo) error {
 	if e.modules[info.Name] != nil {
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/ppf/ppftest"
+	"github.com/promethos/promethos/wasm/testdata/keeper"
 )
 
 // buildC compiles a guest with Debian's clang, or skips naming what is missing.
@@ -97,7 +98,7 @@ func TestAllocations(t *testing.T) {
 	apply(b, dir, ppftest.Instance("a", "count"))
 	wantNoAllocations(t, b)
 	b = ppftest.New(t)
-	if err := b.Engine.LoadModule(t.Context(), "keeper-built-in"); err != nil {
+	if err := b.Engine.LoadModuleInfo(t.Context(), Native([]byte(keeperManifest("keeper", 1, 16)), keeper.Module)); err != nil {
 		t.Fatal(err)
 	}
 	apply(b, "", ppftest.Instance("a", "keeper"))

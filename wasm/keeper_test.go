@@ -33,21 +33,13 @@ func keeperManifest(name string, schema, connection int) string {
 "storage":{"schema":%d,"connection":%d,"instance":64},"limits":{"shared_kib":1}}`, name, schema, schema, connection)
 }
 
-func init() {
-	// The built-in form has the same functions and reasons under the same module
-	// name, and a test has one of both loaded.
-	native := Native([]byte(keeperManifest("keeper", 1, 16)), keeper.Module)
-	native.Name, native.Functions = "keeper-built-in", nil
-	ppf.RegisterModule(native)
-}
-
 // keeperBench is an engine with the module loaded in one of its forms.
 func keeperBench(t *testing.T, form string, value ...ppf.KeyValue) (*ppftest.Bench, string) {
 	t.Helper()
 	dir := t.TempDir()
 	b := ppftest.New(t)
 	if form == "built-in" {
-		if err := b.Engine.LoadModule(t.Context(), "keeper-built-in"); err != nil {
+		if err := b.Engine.LoadModuleInfo(t.Context(), Native([]byte(keeperManifest("keeper", 1, 16)), keeper.Module)); err != nil {
 			t.Fatal(err)
 		}
 	} else {

@@ -87,7 +87,7 @@ func writeModule(name string) error {
 		return err
 	}
 	for _, entry := range sources {
-		if entry.Name() == "sources.go" || strings.HasSuffix(entry.Name(), "_test.go") {
+		if entry.IsDir() || entry.Name() == "sources.go" || strings.HasSuffix(entry.Name(), "_test.go") {
 			continue
 		}
 		text, err := pfm.Sources.ReadFile(entry.Name())

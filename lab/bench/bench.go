@@ -45,7 +45,7 @@ type Result struct {
 }
 
 var all = map[string]func(context.Context, Options) (*Result, error){
-	"connections": connections, "flood": flood, "instances": instances, "latency": latency, "nfqueue": nfqueue,
+	"connections": connections, "flood": flood, "instances": instances, "latency": latency, "module": module, "nfqueue": nfqueue,
 }
 
 // Names lists the benchmarks.
