@@ -55,25 +55,29 @@ type Vitals struct {
 }
 
 // TakeVitals looks at a running daemon.
-func TakeVitals(ctx context.Context, p *lab.Proxy) (v Vitals, err error) {
+func TakeVitals(ctx context.Context, p *lab.Proxy) (Vitals, error) {
+	_, _, v, err := look(ctx, p)
+	return v, err
+}
+
+// look asks a running daemon for what it counted, and how it is.
+func look(ctx context.Context, p *lab.Proxy) (stats control.StatsReply, reasons []ppf.ReasonCountInfo, v Vitals, err error) {
 	client := control.NewClient(p.Control)
 	status, err := client.Status(ctx)
 	if err != nil {
-		return v, err
+		return stats, nil, v, err
 	}
-	stats, err := client.Stats(ctx)
-	if err != nil {
-		return v, err
+	if stats, err = client.Stats(ctx); err != nil {
+		return stats, nil, v, err
 	}
-	reasons, err := client.Reasons(ctx)
-	if err != nil {
-		return v, err
+	if reasons, err = client.Reasons(ctx); err != nil {
+		return stats, nil, v, err
 	}
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", status.PID))
 	if err != nil {
-		return v, err
+		return stats, nil, v, err
 	}
-	v.PID, v.Files = status.PID, len(files)
+	v = Vitals{PID: status.PID, Files: len(files)}
 	for _, s := range stats.Sources {
 		v.Waiting += s.Depth
 	}
@@ -82,7 +86,7 @@ func TakeVitals(ctx context.Context, p *lab.Proxy) (v Vitals, err error) {
 			v.Panics += r.Count
 		}
 	}
-	return v, nil
+	return stats, reasons, v, nil
 }
 
 // Survived checks P6: between two looks the daemon neither ended nor faulted nor
@@ -110,16 +114,7 @@ func Survived(before, after Vitals) (list []Violation) {
 
 // Daemon checks P5 and P6 of a running daemon, since an earlier look at it.
 func Daemon(ctx context.Context, p *lab.Proxy, before Vitals) ([]Violation, error) {
-	after, err := TakeVitals(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	client := control.NewClient(p.Control)
-	stats, err := client.Stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	reasons, err := client.Reasons(ctx)
+	stats, reasons, after, err := look(ctx, p)
 	if err != nil {
 		return nil, err
 	}

@@ -32,10 +32,29 @@ func readAll(b []byte) (list []Record, f *Reader, err error) {
 	}
 }
 
+// rewrite writes what was read, with a comment.
+func rewrite(t *testing.T, list []Record, like *Reader) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := NewWriter(&b, like)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		if err := w.Write(r, "a comment"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // oracle reads a file with somebody else's reader.
 func oracle(t *testing.T, b []byte) (list []gopacket.CaptureInfo, data [][]byte) {
 	t.Helper()
-	next := func() ([]byte, gopacket.CaptureInfo, error) { return nil, gopacket.CaptureInfo{}, io.EOF }
+	var next func() ([]byte, gopacket.CaptureInfo, error)
 	if binary.BigEndian.Uint32(b) == blockSection {
 		f, err := pcapgo.NewNgReader(bytes.NewReader(b), pcapgo.NgReaderOptions{WantMixedLinkType: true})
 		if err != nil {
@@ -93,21 +112,9 @@ func TestReader(t *testing.T) {
 				}
 			}
 			// Written again it is the same to both readers.
-			var again bytes.Buffer
-			w, err := NewWriter(&again, f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range got {
-				if err := w.Write(r, "a comment"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := w.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			sameAs(t, got, again.Bytes())
-			if second, _, err := readAll(again.Bytes()); err != nil || len(second) != len(got) {
+			again := rewrite(t, got, f)
+			sameAs(t, got, again)
+			if second, _, err := readAll(again); err != nil || len(second) != len(got) {
 				t.Errorf("read again: %d packets, %v", len(second), err)
 			}
 		})
@@ -222,20 +229,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var again bytes.Buffer
-		w, err := NewWriter(&again, r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range got {
-			if err := w.Write(p, ""); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		second, _, err := readAll(again.Bytes())
+		second, _, err := readAll(rewrite(t, got, r))
 		if err != nil || len(second) != len(got) {
 			t.Fatalf("%d packets, read again %d: %v", len(got), len(second), err)
 		}
