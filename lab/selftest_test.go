@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 )
@@ -49,5 +50,89 @@ func TestVulnerabilities(t *testing.T) {
 		if !used {
 			t.Errorf("trigger %s: no vulnerability uses it", name)
 		}
+	}
+}
+
+// TestTriggersHaveTheirFault lets the judge look at every trigger as it is sent,
+// and at its twin.
+func TestTriggersHaveTheirFault(t *testing.T) {
+	env := OfflineAttackEnv(SelftestPort)
+	for _, tr := range triggers() {
+		e := triggerEnv{src: env.Source4, dst: env.Server4, from: triggerPort, to: SelftestPort, seq: attackSeq, ack: 7, quoted: make([]byte, ipv4Len+tcpLen)}
+		if tr.v6 {
+			e.src, e.dst = env.Source6, env.Server6
+		}
+		e.quoted[0] = 4<<4 | 5
+		frames := func(packets [][]byte, link bool) (list []Frame) {
+			for _, p := range packets {
+				f := Frame{Data: slices.Concat(env.DstMAC[:], env.SrcMAC[:], p)}
+				if !link {
+					f.Data = env.ethernet(p)
+				}
+				list = append(list, f)
+			}
+			return list
+		}
+		if o := judgeTrigger(frames(tr.packets(e), tr.link), tr.fault); o != Arrived {
+			t.Errorf("%s: the judge finds nothing wrong with it (%v)", tr.name, o)
+		}
+		if o := judgeTrigger(frames(tr.twin(e), false), nil); o != Rebuilt {
+			t.Errorf("%s: its twin is %v: %v", tr.name, o, JudgeFrames(frames(tr.twin(e), false), KindDFID))
+		}
+	}
+}
+
+// TestEvidence wants a trigger to count only where it was seen to arrive without
+// the proxy, and its twin with it.
+func TestEvidence(t *testing.T) {
+	known := Vulnerability{CVE: "CVE-1", Precision: FromPoC, trigger: "x"}
+	guessed := Vulnerability{CVE: "CVE-2", Precision: FromText, trigger: "x"}
+	for _, tt := range []struct {
+		name          string
+		v             Vulnerability
+		forwarding    Outcome
+		proxy         Outcome
+		twin          bool
+		verdict       string
+		evidence      string
+		failed        bool
+		forwardingSay string
+	}{
+		{"held", known, Arrived, Stopped, true, "stopped", "trigger", false, "arrived"},
+		{"mended", known, Arrived, Rebuilt, true, "rebuilt", "trigger", false, "arrived"},
+		{"not forwarded either", known, Stopped, Stopped, true, "stopped", "construction", false, "stopped"},
+		{"mended by forwarding", known, Rebuilt, Stopped, true, "stopped", "construction", false, "stopped"},
+		{"its twin is stopped as well", known, Arrived, Stopped, false, "stopped", "construction", false, "arrived"},
+		{"let through", known, Arrived, Arrived, true, "arrived", "construction", true, "arrived"},
+		{"one sentence is known", guessed, Arrived, Stopped, true, "stopped", "construction", false, "arrived"},
+		{"one sentence is known, let through", guessed, Arrived, Arrived, true, "arrived", "construction", false, "arrived"},
+	} {
+		var results [numScenes]map[string]outcome
+		results[sceneForwarding] = map[string]outcome{"x": {trigger: tt.forwarding}}
+		results[sceneProxy] = map[string]outcome{"x": {trigger: tt.proxy, twin: tt.twin}}
+		r := tt.v.row(results)
+		if r.Verdict != tt.verdict || r.Evidence != tt.evidence || r.Failed() != tt.failed || r.Baselines.Forwarding != tt.forwardingSay || (r.Twin == "arrived") != tt.twin {
+			t.Errorf("%s: %+v, failed %v", tt.name, r, r.Failed())
+		}
+	}
+	for needs, want := range map[string]string{"DNS": "not-covered", "?": "unpublished"} {
+		r := Vulnerability{Needs: needs, Precision: FromPoC}.row([numScenes]map[string]outcome{})
+		if r.Verdict != want || r.Twin != "none" || r.Baselines.Relay != "none" || r.Failed() {
+			t.Errorf("%s: %+v", needs, r)
+		}
+	}
+}
+
+// TestSenders wants room for every trigger and twin among the senders.
+func TestSenders(t *testing.T) {
+	needed := 2*len(triggers()) + 1
+	st := &stage{env: OfflineAttackEnv(SelftestPort)}
+	seen := map[netip.Addr]bool{}
+	for range needed {
+		e := st.from(false)
+		if !senders4.Contains(e.src) || seen[e.src] {
+			t.Fatalf("sender %v of %d is used twice or outside of %v", e.src, needed, senders4)
+		}
+		seen[e.src] = true
 	}
 }

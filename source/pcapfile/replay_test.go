@@ -171,6 +171,11 @@ func TestTwice(t *testing.T) {
 		if a.err != nil || !bytes.Equal(a.out.Bytes(), b.out.Bytes()) || !bytes.Equal(a.report.Bytes(), b.report.Bytes()) {
 			t.Errorf("%s: two runs differ (%v)", k.name, a.err)
 		}
+		var other bytes.Buffer
+		_, err := Replay(t.Context(), Options{Spec: &ppf.Spec{Instances: []ppf.InstanceSpec{ppftest.Instance("web", "tcp")}}, In: bytes.NewReader(in), Out: &other, Seed: 8})
+		if err != nil || bytes.Equal(a.out.Bytes(), other.Bytes()) {
+			t.Errorf("%s: another seed changes nothing (%v)", k.name, err)
+		}
 	}
 }
 
