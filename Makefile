@@ -4,10 +4,13 @@ PROMETHOS := ./cmd/promethos
 FUZZTIME  ?= 10s
 RACE      := ./ppf/... ./modules/... ./source/... ./control/... ./daemon/...
 
-.PHONY: build check lint tidy test race fuzz netns update
+.PHONY: build deb check lint tidy test race fuzz netns update
 
 build: ## the one binary, ./promethos
 	go build -trimpath -o promethos $(PROMETHOS)
+
+deb: ## a Debian package, with a static binary, manual pages and units
+	packaging/deb .
 
 check: lint tidy test race fuzz ## what CI runs; needs staticcheck in PATH
 

@@ -64,7 +64,6 @@ func newRoot() *cobra.Command {
 		Short: "a proxy of protocol interception in front of machines that cannot be patched",
 		// Errors are printed once, in one form, by execute.
 		SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&g.control, "control", control.DefaultSocket, "`path` of the daemon's control socket")
 	root.PersistentFlags().BoolVar(&g.json, "json", false, "print JSON where a table is printed")
@@ -73,7 +72,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newRun(g), newCheck(g), newIPTables(g), newReload(g), newReconfig(g), newModule(g), newUnblock(), newProtect(g),
-		newTrace(g), newOverride(g),
+		newTrace(g), newOverride(g), newBlock(), newMan(),
 		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newLedger(g), newEvents(g), newTop(g),
 		newExplain(g), newDemo(g), newLab(), newBench(g), newReplay(g), newSelftest(g), newDoctor(g), newVersion(g),
 	)

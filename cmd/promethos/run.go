@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -62,6 +63,9 @@ func runDaemon(path, socket string) error {
 	}
 	fmt.Fprintln(os.Stderr, "ready")
 	notify("READY=1")
+	ctx, stopped := context.WithCancel(context.Background())
+	defer stopped()
+	go watchdog(ctx, d)
 	for {
 		select {
 		case <-d.Stopped():
@@ -116,6 +120,27 @@ func printProblem(p ppf.Problem) {
 		kind = "warning: "
 	}
 	fmt.Fprintf(os.Stderr, "promethos: %s%v\n", kind, p)
+}
+
+// watchdog tells systemd that the daemon lives, as often as WATCHDOG_USEC asks
+// (sd_watchdog_enabled(3)). Measure takes each worker's lock: while one hangs,
+// nothing is told, and systemd starts the daemon anew.
+func watchdog(ctx context.Context, d *daemon.Daemon) {
+	micros, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if pid := os.Getenv("WATCHDOG_PID"); err != nil || micros <= 1 || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return
+	}
+	tick := time.NewTicker(time.Duration(micros) * time.Microsecond / 2)
+	defer tick.Stop()
+	for {
+		d.Engine().Measure()
+		notify("WATCHDOG=1")
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // notify tells systemd, if it started us (sd_notify(3)).

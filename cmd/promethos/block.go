@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/promethos/promethos/config"
+	"github.com/promethos/promethos/daemon"
+	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/rules"
+)
+
+func newBlock() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use: "block -c FILE", Short: "drop what the instances of a configuration select, until the daemon runs or `promethos unblock`", Args: cobra.NoArgs,
+		Long: `Installs the rules that on_exit: block leaves behind, without a daemon: what the instances of FILE select is dropped.
+A daemon that starts replaces them with its own in one transaction. It is refused while rules of a daemon are there.`,
+		RunE: func(*cobra.Command, []string) error { return block(path) },
+	}
+	configFlag(c, &path)
+	return c
+}
+
+func block(path string) error {
+	spec, problems := config.Load(path)
+	for _, p := range problems {
+		if !p.Warning {
+			return refusedConfig(&daemon.ConfigError{Problems: problems})
+		}
+	}
+	k, err := rules.OpenKernel()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	state, err := k.State()
+	if err != nil {
+		return err
+	}
+	if state == rules.StateActive {
+		return fmt.Errorf("block: rules of a daemon are there (stop it: with `on_exit: block` it leaves the same; or `promethos unblock` what a killed one left)")
+	}
+	f, err := k.Probe()
+	if err != nil {
+		return err
+	}
+	f.Block = true
+	e, err := ppf.New(ppf.Options{Env: ppf.DryEnv(), Workers: 1, PluginConfig: spec.Plugins})
+	if err != nil {
+		return err
+	}
+	defer e.Close(context.Background())
+	if _, err := e.Apply(spec); err != nil {
+		return err
+	}
+	rs, err := rules.Compile(daemon.Plan(spec, e), f)
+	if err != nil {
+		return err
+	}
+	if err := k.Apply(rs); err != nil {
+		return err
+	}
+	fmt.Printf("blocked: what the %d instances of %s select\n", len(spec.Instances), path)
+	return nil
+}
