@@ -12,8 +12,9 @@ import (
 
 // selftest runs `selftest --cve --json`.
 func selftest(t *testing.T, args ...string) (report struct {
-	Mode string
-	Rows []lab.SelftestRow
+	Mode       string
+	Rows       []lab.SelftestRow
+	Violations []string
 }, status int) {
 	t.Helper()
 	lab.Require(t)
@@ -48,6 +49,9 @@ func TestSelftest(t *testing.T) {
 			}
 		}
 	}
+	for _, v := range report.Violations {
+		t.Error(v)
+	}
 	if (status == 1) != failed || status > 1 {
 		t.Errorf("status %d, a known trigger arrived: %v", status, failed)
 	}
@@ -62,8 +66,8 @@ func TestSelftestMonitor(t *testing.T) {
 	write(t, file, "version: 1\ninstances:\n  - {name: plc, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [tcp], mode: monitor}\n")
 	report, status := selftest(t, "-c", file)
 	arrived := slices.DeleteFunc(report.Rows, func(r lab.SelftestRow) bool { return !r.Failed() })
-	if status != 1 || report.Mode != "monitor" || len(arrived) == 0 {
-		t.Errorf("status %d, mode %q, %d known triggers arrived", status, report.Mode, len(arrived))
+	if status != 1 || report.Mode != "monitor" || len(arrived) == 0 || len(report.Violations) == 0 {
+		t.Errorf("status %d, mode %q, %d known triggers arrived, %d violations", status, report.Mode, len(arrived), len(report.Violations))
 	}
 }
 

@@ -8,7 +8,7 @@ func TestScenes(t *testing.T) {
 	Require(t)
 	for s := range sceneProxy {
 		t.Run(sceneNames[s], func(t *testing.T) {
-			results, err := runScene(t.Context(), s, "", nil)
+			results, err := runScene(t.Context(), s, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

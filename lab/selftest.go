@@ -75,14 +75,25 @@ type outcome struct {
 // address, whose port SelftestPort is open.
 type Configure func(server4, server6 netip.Addr) (string, error)
 
+// SelftestOptions say what is tested.
+type SelftestOptions struct {
+	Program   string // that is started as the proxy
+	Configure Configure
+	// Progress is told of each step.
+	Progress func(string)
+	// Ready, if not nil, looks at the proxy before anything is sent, and Prove
+	// afterwards at the proxy and at what arrived behind it.
+	Ready func(context.Context, *Proxy) error
+	Prove func(ctx context.Context, p *Proxy, arrived []Frame) error
+}
+
 // Selftest sends the triggers of all vulnerabilities through the proxy and
-// through what others use in its place, each in a lab of its own. progress is told
-// of each step.
-func Selftest(ctx context.Context, program string, configure Configure, progress func(string)) ([]SelftestRow, error) {
+// through what others use in its place, each in a lab of its own.
+func Selftest(ctx context.Context, o SelftestOptions) ([]SelftestRow, error) {
 	var results [numScenes]map[string]outcome
 	for s := range numScenes {
-		progress(sceneNames[s])
-		r, err := runScene(ctx, s, program, configure)
+		o.Progress(sceneNames[s])
+		r, err := runScene(ctx, s, &o)
 		if err != nil {
 			return nil, fmt.Errorf("selftest: %s: %w", sceneNames[s], err)
 		}
@@ -141,10 +152,11 @@ type stage struct {
 	sender   *RawSender
 	atClient *Capture
 	atServer *Capture
+	proxy    *Proxy // in its scene
 	sent     uint16 // senders used so far
 }
 
-func runScene(ctx context.Context, s scene, program string, configure Configure) (results map[string]outcome, err error) {
+func runScene(ctx context.Context, s scene, options *SelftestOptions) (results map[string]outcome, err error) {
 	l, err := Up(ctx, Options{Anonymous: true, NoOffloads: true})
 	if err != nil {
 		return nil, err
@@ -156,7 +168,7 @@ func runScene(ctx context.Context, s scene, program string, configure Configure)
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 	st := &stage{ctx: ctx, scene: s, lab: l}
-	stop, err := st.set(program, configure)
+	stop, err := st.set(options)
 	if err != nil {
 		return nil, err
 	}
@@ -169,12 +181,14 @@ func runScene(ctx context.Context, s scene, program string, configure Configure)
 		}
 		results[t.name] = o
 	}
-	results[isnTrigger], err = st.playISN()
-	return results, err
+	if results[isnTrigger], err = st.playISN(); err != nil || st.proxy == nil || options.Prove == nil {
+		return results, err
+	}
+	return results, options.Prove(ctx, st.proxy, st.atServer.Frames())
 }
 
 // set prepares the proxy host and opens sender and captures.
-func (st *stage) set(program string, configure Configure) (_ func() error, err error) {
+func (st *stage) set(options *SelftestOptions) (_ func() error, err error) {
 	l := st.lab
 	if st.env, err = l.AttackEnv(SelftestPort); err != nil {
 		return nil, err
@@ -195,7 +209,7 @@ func (st *stage) set(program string, configure Configure) (_ func() error, err e
 			stop = relay.Close
 		}
 	case sceneProxy:
-		stop, err = st.startProxy(program, configure)
+		stop, err = st.startProxy(options)
 	}
 	if err != nil {
 		return nil, err
@@ -216,16 +230,20 @@ func (st *stage) set(program string, configure Configure) (_ func() error, err e
 	}, nil
 }
 
-func (st *stage) startProxy(program string, configure Configure) (stop func() error, err error) {
-	text, err := configure(st.lab.Server.IPv4, st.lab.Server.IPv6)
+func (st *stage) startProxy(options *SelftestOptions) (stop func() error, err error) {
+	text, err := options.Configure(st.lab.Server.IPv4, st.lab.Server.IPv6)
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := st.lab.Proxy.StartProxy(st.ctx, program, text)
-	if err != nil {
+	if st.proxy, err = st.lab.Proxy.StartProxy(st.ctx, options.Program, text); err != nil {
 		return nil, err
 	}
-	return proxy.Stop, nil
+	if options.Ready != nil {
+		if err := options.Ready(st.ctx, st.proxy); err != nil {
+			return nil, errors.Join(err, st.proxy.Stop())
+		}
+	}
+	return st.proxy.Stop, nil
 }
 
 // from gives a sender that was not used yet.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/daemon"
 	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/lab/proof"
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -22,6 +24,8 @@ import (
 type selftestReport struct {
 	Mode string            `json:"mode"`
 	Rows []lab.SelftestRow `json:"rows"`
+	// Violations are what broke of the six properties meanwhile.
+	Violations []string `json:"violations"`
 }
 
 func newSelftest(g *global) *cobra.Command {
@@ -40,7 +44,9 @@ theirs; without, everything this build has.
 A trigger counts as evidence only if the same packet arrived under plain
 forwarding, and its twin without the fault arrives through the proxy in the same
 run. What is known from one published sentence only counts as excluded by
-construction. The exit status is 1 if a trigger that is known well arrives.`,
+construction. The exit status is 1 if a trigger that is known well arrives, or if
+meanwhile anything malformed or ambiguous arrived, a packet was lost without a
+reason, or the program came to harm.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if !cve {
@@ -65,20 +71,40 @@ func selftest(g *global, path string) error {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	rows, err := lab.Selftest(ctx, program, configure, func(step string) {
-		if !g.json {
-			fmt.Fprintf(os.Stderr, "triggers through %s\n", step)
-		}
+	report := selftestReport{Mode: mode, Violations: []string{}}
+	var before proof.Vitals
+	report.Rows, err = lab.Selftest(ctx, lab.SelftestOptions{
+		Program: program, Configure: configure,
+		Progress: func(step string) {
+			if !g.json {
+				fmt.Fprintf(os.Stderr, "triggers through %s\n", step)
+			}
+		},
+		Ready: func(ctx context.Context, p *lab.Proxy) (err error) {
+			before, err = proof.TakeVitals(ctx, p)
+			return err
+		},
+		Prove: func(ctx context.Context, p *lab.Proxy, arrived []lab.Frame) error {
+			wire, err1 := proof.Packets(ctx, arrived, lab.KindDFID, lab.KindDFIDCount)
+			state, err2 := proof.Daemon(ctx, p, before)
+			for _, v := range append(wire, state...) {
+				report.Violations = append(report.Violations, v.String())
+			}
+			return errors.Join(err1, err2)
+		},
 	})
 	if err != nil {
 		return err
 	}
 	if g.json {
-		err = printJSON(os.Stdout, selftestReport{mode, rows})
+		err = printJSON(os.Stdout, report)
 	} else {
-		printSelftest(os.Stdout, rows)
+		printSelftest(os.Stdout, report.Rows)
+		for _, v := range report.Violations {
+			fmt.Println("FAILED:", v)
+		}
 	}
-	if err == nil && slices.ContainsFunc(rows, lab.SelftestRow.Failed) {
+	if err == nil && (len(report.Violations) > 0 || slices.ContainsFunc(report.Rows, lab.SelftestRow.Failed)) {
 		return silentError{exitFailed}
 	}
 	return err
