@@ -51,7 +51,7 @@ func TestReadmeOperator(t *testing.T) {
 	var proxy *lab.Proxy
 	ran := 0
 	for _, line := range commands {
-		words := strings.Fields(line)
+		words := strings.Fields(strings.ReplaceAll(line, "192.168.4.2", l.Server.IPv4.String()))
 		if words[0] != "./promethos" {
 			continue // the two commands at the top and the build; see below
 		}
