@@ -63,7 +63,9 @@ func (s *Listeners) Set(instances []ppf.InstanceSpec) error {
 		}
 		l := &listener{engine: s.engine, name: name, address: in.Listen, upstream: in.Upstream, open: map[net.Conn]bool{}, ended: make(chan struct{}, 1)}
 		var err error
-		if l.net, err = net.Listen("tcp", in.Listen.String()); err != nil {
+		var config net.ListenConfig
+		config.SetMultipathTCP(false) // it costs more, and what is offered is TCP
+		if l.net, err = config.Listen(context.Background(), "tcp", in.Listen.String()); err != nil {
 			errs = append(errs, fmt.Errorf("instance %s: %w", name, err))
 			continue
 		}

@@ -40,12 +40,15 @@ type Row struct {
 type Result struct {
 	Bench string `json:"bench"`
 	Rows  []Row  `json:"rows"`
+	// Skipped names what could not be measured, and why.
+	Skipped []string `json:"skipped,omitempty"`
 	// Timing is the thesis' table: processing time per packet, in nanoseconds.
 	Timing map[string]ppf.TimingSummary `json:"timing,omitempty"`
 }
 
 var all = map[string]func(context.Context, Options) (*Result, error){
-	"connections": connections, "flood": flood, "instances": instances, "latency": latency, "module": module, "nfqueue": nfqueue,
+	"connections": connections, "flood": flood, "http": http, "instances": instances, "latency": latency, "module": module,
+	"nfqueue": nfqueue,
 }
 
 // Names lists the benchmarks.
@@ -100,8 +103,14 @@ func (r *Result) Print(w io.Writer) error {
 	for _, row := range r.Rows {
 		fmt.Fprintf(t, "%s\t%.4g\t%.4g\t%s\t%.2f\t%s\n", row.Name, row.Ours, row.Baseline, row.Unit, row.Ratio, row.Against)
 	}
-	if err := t.Flush(); err != nil || len(r.Timing) == 0 {
+	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, why := range r.Skipped {
+		fmt.Fprintln(w, "skipped:", why)
+	}
+	if len(r.Timing) == 0 {
+		return nil
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintln(t, "PROCESSING TIME PER PACKET\tPACKETS\tMEAN\tSTD DEV\tMIN\tMAX\tP50\tP90\tP99")

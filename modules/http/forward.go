@@ -93,10 +93,11 @@ func (c *connection) keptTrailers(h *Header) bool {
 	return len(kept) > 0
 }
 
-// connect makes sure that there is a connection to the server.
+// connect makes sure that there is a connection to the server, which has to take
+// the request and to answer in time from now on.
 func (c *connection) connect() Defect {
 	if c.up.conn != nil {
-		if c.up.conn.SetReadDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) == nil && len(c.up.unread()) == 0 && c.live.idle(c.up.conn) {
+		if c.up.conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) == nil && len(c.up.unread()) == 0 && c.live.idle(c.up.conn) {
 			return Defect{}
 		}
 		c.dropServer()
@@ -112,15 +113,15 @@ func (c *connection) connect() Defect {
 		return Defect{Reason: ReasonServerDown}
 	}
 	c.up.conn = conn
+	if err := conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)); err != nil {
+		return serverDefect(err, false)
+	}
 	return Defect{}
 }
 
 // send writes the request to the server and reads the response to it, which goes
 // to the client. The defect is one for which the client has had no answer.
 func (c *connection) send(whole bool) (again bool, f Defect) {
-	if err := c.up.conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)); err != nil {
-		return false, serverDefect(err, false)
-	}
 	if _, err := c.up.conn.Write(c.ahead.b); err != nil && whole {
 		return false, serverDefect(err, false)
 	}
@@ -506,5 +507,3 @@ func (c *connection) flush() error {
 	}
 	return nil
 }
-
-var _ net.Conn

@@ -86,8 +86,11 @@ func (w *writer) request(r *Request, p *peer, body BodyKind, length int64) {
 			w.field(f)
 		}
 	}
-	if r.websocket {
+	switch {
+	case r.websocket:
 		w.str("Connection: Upgrade\r\nUpgrade: websocket\r\n")
+	case r.framing.close:
+		w.str("Connection: close\r\n") // it ends with the client's; the server may close first
 	}
 	w.forwarded(r, p)
 	w.framing(body, length)
