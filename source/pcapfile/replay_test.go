@@ -254,3 +254,38 @@ func TestBrokenReplay(t *testing.T) {
 	}
 	r.lines(t)
 }
+
+// TestEmitted: an answer of ours is written behind the packet that it answers, with
+// the link header turned round.
+func TestEmitted(t *testing.T) {
+	in := ppftest.Instance("web", "tcp")
+	in.Initiate = ppf.InitiateClient
+	syn := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: packet.TCP{Flags: packet.SYN}}.Bytes(t)
+	for link, decoder := range decoders {
+		received := behind(link, binary.LittleEndian, syn)
+		r := replay(kinds[5].file(link, timed(received)...), in)
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		lines := r.lines(t)
+		if len(lines) != 2 || lines[0].Action != ActionDropped || lines[1].Action != ActionEmitted || lines[1].N != 1 || lines[1].Out != 1 ||
+			lines[1].Instance != "web" || lines[1].Flow != "sc" || r.sums.Emitted != 1 || !r.sums.Accounted() {
+			t.Errorf("%v: %+v, %+v", link, lines, r.sums)
+		}
+		out, _, err := readAll(r.out.Bytes())
+		if err != nil || len(out) != 1 {
+			t.Fatalf("%v: %d packets, %v", link, len(out), err)
+		}
+		p := gopacket.NewPacket(out[0].Data, decoder, gopacket.Default)
+		tcp, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+		if !ok || !tcp.RST || tcp.DstPort != layers.TCPPort(ppftest.Server4.Port()) {
+			t.Errorf("%v: the answer is %v", link, p)
+		}
+		if link == LinkEthernet && (!bytes.Equal(out[0].Data[:6], received[6:12]) || !bytes.Equal(out[0].Data[6:12], received[:6])) {
+			t.Errorf("the answer's addresses are %x, those of what it answers %x", out[0].Data[:12], received[:12])
+		}
+		if sll, ok := p.Layer(layers.LayerTypeLinuxSLL).(*layers.LinuxSLL); link == LinkCooked && (!ok || sll.PacketType != layers.LinuxSLLPacketTypeOutgoing) {
+			t.Errorf("the answer's cooked header is %+v", sll)
+		}
+	}
+}

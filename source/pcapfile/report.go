@@ -29,8 +29,8 @@ const (
 type Line struct {
 	N        int      `json:"n"` // in the file that was read, from 1
 	Time     string   `json:"time"`
-	Instance string   `json:"instance,omitempty"`
-	Flow     string   `json:"flow,omitempty"`
+	Instance string   `json:"instance"`
+	Flow     string   `json:"flow"`
 	Action   Action   `json:"action"`
 	Reasons  []string `json:"reasons"`
 	Out      int      `json:"out,omitempty"` // in the file that was written, from 1
