@@ -70,8 +70,12 @@ func New(o Options) (*Engine, error) {
 	if o.Workers < 1 || o.Env == nil {
 		return nil, errors.New("new engine: it needs an Env and at least one worker")
 	}
+	wall := o.Env.Now
+	if w, ok := o.Env.(WallClock); ok {
+		wall = w.Wall
+	}
 	e := &Engine{
-		env: o.Env, events: NewEvents(o.Env.Now), table: NewTable(defaultConnections),
+		env: o.Env, events: NewEvents(wall), table: NewTable(defaultConnections),
 		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1, ownEvents: newEventLimit(),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())

@@ -17,6 +17,13 @@ type Route struct {
 	Gateway netip.Addr // zero where the destination is on the link
 }
 
+// WallClock is an Env whose Now is not what clocks on the wall show: it goes on
+// evenly where they are set. Events bear the wall's time.
+type WallClock interface {
+	// Wall gives the time in nanoseconds since 1970.
+	Wall() int64
+}
+
 // Env is the world around the engine: time, randomness and what the host
 // knows. All methods are safe for concurrent use and do not block for longer
 // than one netlink request. Tests and replay bring their own.

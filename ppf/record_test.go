@@ -169,3 +169,48 @@ func TestLedger(t *testing.T) {
 		t.Errorf("%d lines, %d counted, %d of others; want at most 4100, %d, and some", len(list), sum, others, many+3)
 	}
 }
+
+// walled is a world whose clocks on the wall show something else.
+type walled struct {
+	*ppftest.Env
+	wall int64
+}
+
+func (w *walled) Wall() int64 { return w.wall }
+
+// TestClockJump: a clock that is set changes the time of events, and neither
+// connections nor the rate of records.
+func TestClockJump(t *testing.T) {
+	env := &walled{ppftest.NewEnv(), 77e9}
+	e, err := ppf.New(ppf.Options{Env: env, Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Apply(&ppf.Spec{Instances: []ppf.InstanceSpec{ppftest.Instance("a", "tcp")}}); err != nil {
+		t.Fatal(err)
+	}
+	send := func(data []byte) {
+		e.Handlers()[0].Handle([]ppf.Frame{{Hook: ppf.Forward, Data: data, WireLen: len(data), Time: env.Now()}})
+		e.Handlers()[0].Tick(env.Now())
+	}
+	send(from(t, 1))
+	null := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4}.Bytes(t)
+	for _, wall := range []int64{77e9, 1e18, 0} {
+		env.wall = wall
+		for range 20 {
+			send(null)
+		}
+		if n := e.Stats().Connections; n != 1 {
+			t.Fatalf("%d connections when the wall shows %d, want 1", n, wall)
+		}
+	}
+	list := e.Events().LastRecords(100)
+	if len(list) != 5 || list[0].Time.UnixNano() != 77e9 {
+		t.Errorf("%d records, the first at %v; want 5 and 77 s", len(list), list[0].Time)
+	}
+	env.Advance(2e9)
+	send(null)
+	if list := e.Events().LastRecords(1); list[0].Time.UnixNano() != 0 {
+		t.Errorf("the record after the jump is of %v", list[0].Time)
+	}
+}

@@ -20,8 +20,9 @@ import (
 // Host is the ppf.Env of a live machine, in the network namespace of the thread
 // that opened it.
 type Host struct {
-	nl    *netlink.Handle
-	ports ports
+	nl     *netlink.Handle
+	ports  ports
+	opened time.Time
 
 	rngMu sync.Mutex
 	rng   *mathrand.ChaCha8
@@ -64,7 +65,7 @@ func Open() (*Host, error) {
 	}
 	var seed [32]byte
 	rand.Read(seed[:])
-	h := &Host{nl: nl, rng: mathrand.NewChaCha8(seed), routes: map[routeKey]cachedRoute{}}
+	h := &Host{nl: nl, opened: time.Now(), rng: mathrand.NewChaCha8(seed), routes: map[routeKey]cachedRoute{}}
 	if err := h.ports.open(); err != nil {
 		nl.Close()
 		return nil, err
@@ -79,8 +80,13 @@ func (h *Host) Close() {
 	h.ports.close()
 }
 
-// Now reads the clock.
-func (h *Host) Now() int64 { return time.Now().UnixNano() }
+// Now is the time at Open and what has passed since then (CLOCK_MONOTONIC): a
+// clock that is set, as at boot before there is a network, makes no connection
+// older or younger.
+func (h *Host) Now() int64 { return h.opened.UnixNano() + int64(time.Since(h.opened)) }
+
+// Wall reads the clock, for what people read.
+func (h *Host) Wall() int64 { return time.Now().UnixNano() }
 
 // Uint32 gives a random number.
 func (h *Host) Uint32() uint32 {

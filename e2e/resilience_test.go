@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/promethos/promethos/lab"
+)
+
+// TestFullTable: when the table of connections is full, new ones are refused with a
+// reason that says so, and those that are there go on.
+func TestFullTable(t *testing.T) {
+	l := up(t, lab.Options{})
+	echo := must(l.Server.StartEcho(t.Context(), l.Server.IPv4.String()+":0"))(t)
+	defer echo.Close()
+	d := start(t, l, "version: 1\nplugins: {PROXY: connections 3}\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+l.Server.IPv4.String()+"}\n    chain: [tcp]\n")
+	var held []net.Conn
+	for range 3 {
+		c := must(l.Client.Dial(within(t, patience), "tcp", echo.Addr))(t)
+		defer c.Close()
+		held = append(held, c)
+	}
+	if c, err := l.Client.Dial(within(t, time.Second), "tcp", echo.Addr); err == nil {
+		c.Close()
+		t.Error("a fourth connection fits")
+	}
+	if d.counted(t, "conn.limit-table") == 0 {
+		t.Errorf("no reason says so: %+v", d.reasons(t))
+	}
+	d.event(t, "drop conn.limit-table")
+	for _, c := range held {
+		must(c.Write([]byte("x")))(t)
+		check(t, c.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Errorf("a connection that was there: %v", err)
+		}
+	}
+	d.accounted(t)
+}
+
+// TestQueueOverrun: what comes while the daemon stands still is dropped by the
+// kernel and told in stats, and then everything goes on.
+func TestQueueOverrun(t *testing.T) {
+	need(t, "curl")
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	addr := hostPort(l.Server, "tcp4", p)
+	d := start(t, l, "version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+l.Server.IPv4.String()+"}\n    chain: [tcp]\n")
+	frames := must(l.SYNs(p, 20_000))(t) // more than all queues hold
+	sender := must(l.Client.RawSender(lab.EndInterface))(t)
+	defer sender.Close()
+	d.signal(t, syscall.SIGSTOP)
+	check(t, sender.SendAll(frames))
+	d.signal(t, syscall.SIGCONT)
+	eventually(t, "losses are told", func() (bool, string) {
+		lost := uint64(0)
+		for _, q := range table[stats](t, d, "stats").Sources {
+			lost += q.KernelDropped + q.SocketDropped
+		}
+		return lost > 0, fmt.Sprint(lost)
+	})
+	eventually(t, "the server can be reached again", func() (bool, string) { return reaches(t, l.Client, addr), "" })
+	if top := d.do(t, "top", "-n", "1", "--every", "100ms"); strings.Contains(top, " 0 lost in full queues") {
+		t.Errorf("top does not tell:\n%s", top)
+	}
+}
+
+// TestInterfaceGoneAndBack: an interface that goes down and comes back needs nobody.
+func TestInterfaceGoneAndBack(t *testing.T) {
+	need(t, "curl")
+	need(t, "ip")
+	l := up(t, lab.Options{})
+	addr := hostPort(l.Server, "tcp4", port(t, web(t, l.Server).Addr))
+	d := start(t, l, "version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+l.Server.IPv4.String()+", in: client0, out: server0}\n    chain: [tcp]\n")
+	if !reaches(t, l.Client, addr) {
+		t.Fatal("the server cannot be reached")
+	}
+	link := func(state string) {
+		t.Helper()
+		if r := execute(t, l.Proxy, "ip", "link", "set", "server0", state); r.status != 0 {
+			t.Fatal(r)
+		}
+	}
+	link("down")
+	if reaches(t, l.Client, addr) {
+		t.Error("the server can be reached without an interface")
+	}
+	link("up")
+	eventually(t, "the server can be reached again", func() (bool, string) { return reaches(t, l.Client, addr), d.do(t, "stats") })
+	d.accounted(t)
+}
+
+// TestFullDisk: a capture that finds no room is told once; packets go on.
+func TestFullDisk(t *testing.T) {
+	need(t, "curl")
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skipf("no disk that is always full: %v", err)
+	}
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	d := start(t, l, "version: 1\ndrops: /dev/full\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+l.Server.IPv4.String()+"}\n    chain: [tcp]\n")
+	null := must(lab.AttackByName("null-scan"))(t)
+	attack(t, l, must(l.AttackEnv(p))(t), []lab.Attack{null, null, null}, func() { d.dropped(t, 3) })
+	d.event(t, "no space left on device")
+	if n := strings.Count(d.do(t, "events"), "no space left on device"); n != 1 {
+		t.Errorf("told %d times, want once", n)
+	}
+	if !reaches(t, l.Client, hostPort(l.Server, "tcp4", p)) {
+		t.Error("the server cannot be reached")
+	}
+}
+
+// soak is how long TestSoak runs: PROMETHOS_SOAK=30m for the real thing.
+func soak(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("PROMETHOS_SOAK")
+	if text == "" {
+		return 0
+	}
+	return must(time.ParseDuration(text))(t)
+}
+
+// usage is what a process holds: descriptors, and memory in kB.
+func (d *daemon) usage(t *testing.T) (descriptors, memory int) {
+	t.Helper()
+	proc := filepath.Join("/proc", strconv.Itoa(d.PID()))
+	descriptors = len(must(os.ReadDir(filepath.Join(proc, "fd")))(t))
+	for line := range strings.Lines(string(must(os.ReadFile(filepath.Join(proc, "status")))(t))) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			memory = must(strconv.Atoi(strings.Fields(value)[0]))(t)
+		}
+	}
+	return descriptors, memory
+}
+
+// TestSoak reloads under connections and attacks, again and again; descriptors and,
+// in a run that was asked for, memory stay flat.
+func TestSoak(t *testing.T) {
+	long := soak(t)
+	l := up(t, lab.Options{})
+	echo := must(l.Server.StartEcho(t.Context(), l.Server.IPv4.String()+":0"))(t)
+	defer echo.Close()
+	p := port(t, echo.Addr)
+	configuration := "version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: " + l.Server.IPv4.String() + ", port: " + fmt.Sprint(p) + "}\n    chain: [tcp]\n"
+	d := start(t, l, configuration)
+	const other = "  - name: other\n    match: {protocol: tcp, server: 192.0.2.1}\n    chain: [tcp]\n"
+	sender := must(l.Client.RawSender(lab.EndInterface))(t)
+	defer sender.Close()
+	env := must(l.AttackEnv(p))(t)
+	round := func(n int) {
+		t.Helper()
+		if n%2 == 0 {
+			d.configure(t, configuration+other)
+		} else {
+			d.configure(t, configuration)
+		}
+		d.do(t, "reload")
+		must(l.Client.ShortConnections(within(t, patience), echo.Addr, 50, 4, 1000))(t)
+		for _, a := range attacksOn("tcp") {
+			check(t, sender.SendAll(a.Frames(env)))
+		}
+		d.do(t, "events")
+	}
+	const warm = 4
+	for n := range warm {
+		round(n)
+	}
+	descriptors, memory := d.usage(t)
+	rounds := 4
+	if long > 0 {
+		rounds = int(long / (10 * time.Second))
+	}
+	for n := range rounds {
+		if long > 0 {
+			select {
+			case <-time.After(10 * time.Second):
+			case <-t.Context().Done():
+				t.Fatal("ended early")
+			}
+		}
+		round(n)
+	}
+	after, used := d.usage(t)
+	if after > descriptors+2 {
+		t.Errorf("%d descriptors, %d at the start", after, descriptors)
+	}
+	if long > 0 && used > memory*3/2 {
+		t.Errorf("%d kB of memory, %d at the start", used, memory)
+	}
+	t.Logf("%d rounds: descriptors %d to %d, memory %d to %d kB", rounds, descriptors, after, memory, used)
+	d.accounted(t)
+}
