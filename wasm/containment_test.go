@@ -109,6 +109,32 @@ func TestContainment(t *testing.T) {
 	}
 }
 
+// TestDisabledEverywhere: what one worker's packets disabled, no other runs.
+func TestDisabledEverywhere(t *testing.T) {
+	dir := t.TempDir()
+	install(t, dir, "nasty", assembly{process: []byte{opUnreachable}}.bytes(), strings.Replace(nastyManifest, `"faults":3`, `"faults":1`, 1))
+	env := ppftest.NewEnv()
+	e, err := ppf.New(ppf.Options{Env: env, Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Apply(&ppf.Spec{ModuleDirs: []string{dir}, Instances: []ppf.InstanceSpec{ppftest.Instance("a", "nasty")}}); err != nil {
+		t.Fatal(err)
+	}
+	data := segment(t, "")
+	for _, h := range e.Handlers() {
+		h.Handle([]ppf.Frame{{Data: data, WireLen: len(data), Hook: ppf.Forward, Time: env.Now()}})
+	}
+	for _, c := range e.ReasonCounts() {
+		if c.Count != 1 || c.Reason != "wasm.fault" && c.Reason != "wasm.disabled" {
+			t.Errorf("%+v", c)
+		}
+	}
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFailOpen: the packets of a stopped module get the instance's fail policy.
 func TestFailOpen(t *testing.T) {
 	dir := t.TempDir()

@@ -167,11 +167,11 @@ type guestFunction struct {
 func (f guestFunction) Process(x *ppf.Exchange) ppf.Verdict {
 	m := f.m
 	worker := x.Worker()
+	if m.disabled.Load() {
+		return x.CannotJudge(ReasonDisabled, m.faults.Load())
+	}
 	g := m.guests[worker].Load()
 	if g == nil {
-		if m.disabled.Load() {
-			return x.CannotJudge(ReasonDisabled, m.faults.Load())
-		}
 		return x.CannotJudge(ReasonRestarting, m.faults.Load())
 	}
 	v, err := g.judge(f.b, x)
@@ -220,7 +220,7 @@ func (m *module) fault(worker int, g *guest, err error, now int64) {
 // between two batches.
 func (m *module) callTimer(b *binding, now int64) {
 	g := m.guests[0].Load()
-	if g == nil || g.timer == nil {
+	if g == nil || g.timer == nil || m.disabled.Load() {
 		return
 	}
 	g.now = now
