@@ -92,10 +92,9 @@ type linkHeader struct {
 }
 
 // parse takes a packet apart. ok is false where what it carries is no IP packet,
-// or where the header is cut; order is the file's byte order. The tags of h are
-// kept as room for those of the next packet.
+// or where the header is cut; order is the file's byte order.
 func (h *linkHeader) parse(r *Record, order binary.ByteOrder) (ip []byte, ok bool) {
-	*h = linkHeader{link: r.Link, order: order, vlans: h.vlans[:0]}
+	*h = linkHeader{link: r.Link, order: order}
 	b := r.Data
 	switch r.Link {
 	case LinkEthernet:

@@ -24,7 +24,7 @@ type Source struct {
 
 	first   *Record // read already
 	n       int     // of the packet that is being judged, from 1
-	record  Record
+	record  Record  // the latest with an IP packet
 	head    linkHeader
 	from    netip.Addr // who sent it
 	told    bool       // the follower has had it
@@ -72,13 +72,14 @@ func (s *Source) judge(h ppf.Handler, frames []ppf.Frame, r Record) {
 	h.Tick(now)
 	s.flushEmitted("", "")
 	s.n++
-	s.record = r
-	ip, ok := s.head.parse(&s.record, s.in.order)
+	var head linkHeader
+	ip, ok := head.parse(&r, s.in.order)
 	if !ok {
 		// No packet function knows what this is.
 		s.fate(r.Time, ActionUnmatched, "", "", nil, s.write(r))
 		return
 	}
+	s.record, s.head = r, head
 	f := &frames[0]
 	*f = ppf.Frame{
 		Data: ip, WireLen: r.WireLen - (len(r.Data) - len(ip)), Link: packet.LinkRawIP, Hook: ppf.Forward, Time: now, ID: uint32(s.n),
