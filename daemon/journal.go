@@ -46,7 +46,7 @@ func (j *journal) run(ctx context.Context, events *ppf.Events) {
 		}
 		for _, e := range list {
 			j.write(ctx, e)
-			if j.capture != nil && e.Record != nil {
+			if j.capture != nil && e.Record != nil && e.Record.Pair.ReceivedLen > 0 {
 				if said := j.capture.add(e); said != "" {
 					events.Add(ppf.Event{Kind: ppf.EventDaemon, Text: said})
 				}

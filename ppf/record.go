@@ -2,6 +2,7 @@ package ppf
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -21,7 +22,8 @@ type Record struct {
 	Client   string   `json:"client,omitempty"`
 	Packet   string   `json:"packet"` // the received packet in one line
 	Withheld uint64   `json:"withheld,omitempty"`
-	// Pair is the received packet and the one sent in its place.
+	// Pair is the received packet and the one sent in its place; empty for what
+	// was found in a stream.
 	Pair Pair `json:"pair"`
 }
 
@@ -80,17 +82,23 @@ func (w *worker) note(all *counters, r Reason, o Outcome, value uint64) {
 	if x.Instance != nil && o != OutcomeDrop {
 		w.ledger.add(ledgerKey{x.Instance.Name, r, o, x.Client(), x.Server()})
 	}
-	now := x.Now / int64(time.Second)
-	if now != c.second {
-		c.second, c.told = now, 0
+	if withheld, due := c.due(x.Now, w.eventLimit()); due {
+		w.record(r, o, value, withheld)
 	}
-	if c.told == recordsPerSecond || !w.eventLimit().allow(x.Now) {
+}
+
+// due says whether a record may be made now, and how many were not since the last.
+func (c *reasonCounter) due(now int64, limit *rateLimit) (withheld uint64, ok bool) {
+	if s := now / int64(time.Second); s != c.second {
+		c.second, c.told = s, 0
+	}
+	if c.told == recordsPerSecond || !limit.allow(now) {
 		c.withheld++
-		return
+		return 0, false
 	}
 	c.told++
-	w.record(r, o, value, c.withheld)
-	c.withheld = 0
+	withheld, c.withheld = c.withheld, 0
+	return withheld, true
 }
 
 // eventLimit is that of the packet's instance, or of all that have none.
@@ -104,25 +112,35 @@ func (w *worker) eventLimit() *rateLimit {
 // record puts a record into the event stream. It allocates.
 func (w *worker) record(r Reason, o Outcome, value, withheld uint64) {
 	x := &w.x
-	info := r.Info()
 	instance := "-"
 	if x.Instance != nil {
 		instance = x.Instance.Name
 	}
+	rec := newRecord(r, o, x.Dir, value, x.Client(), withheld)
+	rec.Function, rec.Packet, rec.Pair = x.function(), x.In.String(), NewPair(x.frame, recordBytes)
+	w.engine.addRecord(instance, rec)
+}
+
+func newRecord(r Reason, o Outcome, d Dir, value uint64, client netip.Addr, withheld uint64) *Record {
+	info := r.Info()
 	rec := &Record{
-		Flow: x.Dir.String(), Reason: info.Name, Action: o.String(), Function: x.function(), Field: info.Field, Value: value,
-		RFC: info.RFC, CVE: info.CVE, Packet: x.In.String(), Withheld: withheld, Pair: NewPair(x.frame, recordBytes),
+		Flow: d.String(), Reason: info.Name, Action: o.String(), Field: info.Field, Value: value, RFC: info.RFC, CVE: info.CVE, Withheld: withheld,
 	}
-	if a := x.Client(); a.IsValid() {
-		rec.Client = a.String()
+	if client.IsValid() {
+		rec.Client = client.String()
 	}
-	text := fmt.Sprintf("%v %s: %v: %s %d", o, info.Name, x.Dir, info.Field, value)
-	if info.RFC != "" {
-		text += " (RFC " + info.RFC + ")"
+	return rec
+}
+
+// addRecord puts a record into the event stream, with a text for people.
+func (e *Engine) addRecord(instance string, r *Record) {
+	text := fmt.Sprintf("%s %s: %s: %s %d", r.Action, r.Reason, r.Flow, r.Field, r.Value)
+	if r.RFC != "" {
+		text += " (RFC " + r.RFC + ")"
 	}
-	text += ": " + rec.Packet
-	if withheld > 0 {
-		text += fmt.Sprintf(" (and %d before)", withheld)
+	text += ": " + r.Packet
+	if r.Withheld > 0 {
+		text += fmt.Sprintf(" (and %d before)", r.Withheld)
 	}
-	w.engine.events.Add(Event{Kind: EventPacket, Instance: instance, Text: text, Record: rec})
+	e.events.Add(Event{Kind: EventPacket, Instance: instance, Text: text, Record: r})
 }

@@ -1,6 +1,8 @@
 package ppf_test
 
 import (
+	"context"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -212,5 +214,54 @@ func TestClockJump(t *testing.T) {
 	send(null)
 	if list := e.Events().LastRecords(1); list[0].Time.UnixNano() != 0 {
 		t.Errorf("the record after the jump is of %v", list[0].Time)
+	}
+}
+
+// talker is a stream function that finds something in every session.
+type talker struct{}
+
+func (talker) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
+	for range 7 {
+		s.Count(reasonRefuse, ppf.DoRefuse)
+	}
+	s.Count(reasonRefuse, ppf.DoMonitor)
+}
+
+type talkModule struct{}
+
+func (talkModule) Start(_ context.Context, host *ppf.ModuleHost) error {
+	return host.Register(ppf.UserFunction{Name: "talk", Layer: 7, Level: ppf.LevelStream,
+		BindStream: func(ppf.Binding) (ppf.StreamFunction, error) { return talker{}, nil }})
+}
+
+func (talkModule) Stop(context.Context) error { return nil }
+
+func init() {
+	ppf.RegisterModule(ppf.ModuleInfo{Name: "talk", Functions: []string{"talk"}, New: func() ppf.Module { return talkModule{} }})
+}
+
+// TestRecordsOfSessions: what is found in a stream is told, limited and kept in the
+// ledger like what is found in a packet.
+func TestRecordsOfSessions(t *testing.T) {
+	in := ppftest.Instance("s", "talk")
+	in.Source = ppf.SourceListen
+	b := ppftest.New(t, in)
+	client, server := net.Pipe()
+	defer client.Close()
+	defer server.Close()
+	if err := b.Engine.ServeStream("s", server, ppftest.Client4, ppftest.Server4, nil); err != nil {
+		t.Fatal(err)
+	}
+	list := records(b)
+	if len(list) != 5 {
+		t.Fatalf("%d records, want 5", len(list))
+	}
+	r := list[0].Record
+	if list[0].Instance != "s" || r.Action != "drop" || r.Reason != "odd.refused" || r.Client != ppftest.Client4.Addr().String() ||
+		!strings.Contains(r.Packet, ppftest.Server4.String()) || r.Pair.ReceivedLen != 0 {
+		t.Errorf("%+v", list[0])
+	}
+	if l := b.Engine.Ledger(); len(l) != 1 || l[0].Action != "would-drop" || l[0].Server != ppftest.Server4.Addr().String() {
+		t.Errorf("ledger %+v", l)
 	}
 }

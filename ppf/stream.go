@@ -50,7 +50,8 @@ func (s *Session) Do(r Reason, m Mode) Do { return s.Instance.doFor(r, s.ClientA
 // Do is Session.Do for a client that no override names.
 func (p *ProxyInstance) Do(r Reason, m Mode) Do { return p.doFor(r, netip.Addr{}, m) }
 
-// Count counts a reason and what it led to. It is safe for concurrent use.
+// Count counts a reason and what it led to, for the ledger too, and tells of it
+// within its rate. It is safe for concurrent use.
 func (s *Session) Count(r Reason, do Do) {
 	o := OutcomeRepair
 	switch {
@@ -64,7 +65,16 @@ func (s *Session) Count(r Reason, do Do) {
 	w := s.engine.workers[len(s.engine.workers)-1]
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.countersOf(s.Instance).count(ClientToServer, r, o)
+	c := w.countersOf(s.Instance).count(ClientToServer, r, o)
+	client, server := s.ClientAddr.Addr().Unmap(), s.ServerAddr.Addr().Unmap()
+	if o != OutcomeDrop {
+		w.ledger.add(ledgerKey{s.Instance.Name, r, o, client, server})
+	}
+	if withheld, due := c.due(s.engine.env.Now(), s.Instance.events); due {
+		rec := newRecord(r, o, ClientToServer, 0, client, withheld)
+		rec.Packet = fmt.Sprintf("session of %v with %v", s.ClientAddr, s.ServerAddr)
+		s.engine.addRecord(s.Instance.Name, rec)
+	}
 }
 
 // Report says something of this session in the event stream, limited in rate per

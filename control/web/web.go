@@ -204,7 +204,11 @@ func (s *Server) overview(*http.Request) (any, error) {
 func lastDrops(events *ppf.Events) []Drop {
 	list := []Drop{}
 	for _, e := range events.LastRecords(dropsShown) {
-		list = append(list, Drop{e, sidebyside.Compare(e.Record.Pair)})
+		d := Drop{Event: e, Lines: []sidebyside.Line{}}
+		if e.Record.Pair.ReceivedLen > 0 {
+			d.Lines = sidebyside.Compare(e.Record.Pair)
+		}
+		list = append(list, d)
 	}
 	slices.Reverse(list)
 	return list

@@ -118,7 +118,7 @@ function showSelftest(result) {
     ["Evidence", "", (r) => r.evidence],
     ["Plain forwarding", "", (r) => r.baselines?.forwarding ?? ""],
     ["Legitimate twin", "", (r) => r.twin],
-  ], result?.rows ?? [], "No result yet: promethos selftest --cve --json writes one.");
+  ], result?.rows ?? [], "No result yet: promethos selftest --cve --json > /var/lib/promethos/selftest.json");
 }
 
 function show(o, connections) {
