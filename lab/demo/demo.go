@@ -30,6 +30,7 @@ instances:
     match: {protocol: tcp, server: [%s, "%s"], port: %d}
     chain: [tcp]
     modules: {tcp: {adopt: 0s}}
+  - {name: front, source: listen, listen: '%s:%d', upstream: '%s', chain: [http]}
 `
 
 // ErrFailed reports that something did not hold; what, was printed.
@@ -41,6 +42,7 @@ type Result struct {
 	Proxied  lab.Transfer `json:"proxied"`
 	Before   []Field      `json:"packet"`
 	Attacks  []AttackRow  `json:"attacks"`
+	Messages []MessageRow `json:"messages"`
 	Problems []string     `json:"problems"`
 }
 
@@ -90,7 +92,8 @@ func Run(ctx context.Context, program string, w io.Writer) (r *Result, err error
 	if err := d.without(); err != nil {
 		return nil, err
 	}
-	proxy, err := l.Proxy.StartProxy(ctx, program, fmt.Sprintf(configuration, l.Server.IPv4, l.Server.IPv6, port))
+	proxy, err := l.Proxy.StartProxy(ctx, program, fmt.Sprintf(configuration, l.Server.IPv4, l.Server.IPv6, port,
+		l.Proxy.IPv4, frontPort, server.Addr))
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +183,7 @@ func (d *show) with(client *control.Client) (err error) {
 	for _, v := range proof.Accounts(stats, reasons) {
 		d.problem("%v", v)
 	}
-	return nil
+	return d.askBoth(client)
 }
 
 // prove judges what the download sent to either end by other decoders than ours,
@@ -273,12 +276,15 @@ func (d *show) finish() (*Result, error) {
 		return nil, err
 	}
 	fmt.Fprintln(d.w)
+	if err := d.tellMessages(); err != nil {
+		return nil, err
+	}
 	if len(d.result.Problems) > 0 {
 		for _, p := range d.result.Problems {
 			fmt.Fprintln(d.w, "   FAILED:", p)
 		}
 		return d.result, ErrFailed
 	}
-	fmt.Fprintln(d.w, "Everything held: the download came through unchanged, and no malformed packet did.")
+	fmt.Fprintln(d.w, "Everything held: the download came through unchanged, and no malformed packet or request did.")
 	return d.result, nil
 }

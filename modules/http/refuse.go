@@ -79,8 +79,12 @@ func (c *connection) refuse(f Defect, code int) {
 		c.abort()
 		return
 	}
+	var allow []string
+	if c.route != nil {
+		allow = c.route.Methods
+	}
 	c.out.b = c.out.b[:0]
-	c.out.page(code, min(c.req.minor, 1), c.req.isMethod("HEAD"), c.link.env.Now())
+	c.out.page(code, min(c.req.minor, 1), c.req.isMethod("HEAD"), c.link.env.Now(), allow)
 	if c.writeClient(c.out.b) == nil {
 		c.linger()
 	}

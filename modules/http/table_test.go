@@ -135,6 +135,9 @@ func TestRequests(t *testing.T) {
 						t.Errorf("line %d: the answer does not end the connection: %q", c.line, response)
 					}
 				}
+				if code == "405" && !strings.Contains(response, "\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n") {
+					t.Errorf("line %d: a 405 does not say what is allowed: %q", c.line, response)
+				}
 				if c.hasGot && r.received() != c.got {
 					t.Errorf("line %d: %q: the origin got %q, want %q", c.line, c.sent, r.received(), c.got)
 				}

@@ -271,12 +271,23 @@ var phrases = [600]string{
 	503: "Service Unavailable", 504: "Gateway Timeout",
 }
 
-// page writes a refusal: small, fixed, and the end of the connection.
-func (w *writer) page(code int, minor uint8, head bool, now int64) {
+// page writes a refusal: small, fixed, and the end of the connection. Allow is
+// for 405 (RFC 9110 §15.5.6).
+func (w *writer) page(code int, minor uint8, head bool, now int64, allow []string) {
 	w.status(minor, code)
 	w.str(phrases[code])
 	w.line()
 	w.date(now)
+	if code == 405 {
+		w.str("Allow: ")
+		for i, m := range allow {
+			if i > 0 {
+				w.str(", ")
+			}
+			w.str(m)
+		}
+		w.line()
+	}
 	const start, middle, end = "<!doctype html><title>", "</title><h1>", "</h1>\n"
 	n := len(start) + len(middle) + len(end) + 2*(4+len(phrases[code]))
 	w.str("Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nContent-Length: ")
