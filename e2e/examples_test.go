@@ -1,72 +1,156 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
 	"net"
-	"os"
-	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/lab"
 )
 
-// TestExamples runs each example in front of a server: what it lets through works,
-// and what it does not is refused.
-func TestExamples(t *testing.T) {
-	files := must(filepath.Glob("../examples/*/promethos.yaml"))(t)
-	if len(files) < 4 {
-		t.Fatalf("examples %q", files)
-	}
-	index := string(must(os.ReadFile("../examples/README.md"))(t))
-	for _, file := range files {
-		name := filepath.Base(filepath.Dir(file))
-		t.Run(name, func(t *testing.T) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), "README.md")); err != nil {
-				t.Error(err)
+// TestModbus reads registers over kernel TCP through the allow-list; a request
+// that is not on it never arrives.
+func TestModbus(t *testing.T) {
+	l := up(t, lab.Options{})
+	listener := must(l.Server.Listen(t.Context(), "tcp", "[::]:0"))(t)
+	t.Cleanup(func() { check(t, listener.Close()) })
+	arrived := make(chan byte, 1000) // function codes
+	go plc(listener, arrived)
+	p := port(t, listener.Addr().String())
+	dir := t.TempDir()
+	guest(t, dir, "modbus", "../examples/modbus/guest", "../examples/modbus/modbus.json")
+	d := start(t, l, withModule(dir, "tcp, modbus", p, l)+"    modules: {modbus: {allow: [{function: 3, from: 0, to: 99}]}}\n")
+	for _, f := range families {
+		c := must(l.Client.Dial(within(t, patience), f.network, hostPort(l.Server, f.network, p)))(t)
+		for i := range 100 {
+			request := []byte{0, byte(i), 0, 0, 0, 6, 1, 3, 0, byte(i % 90), 0, 2}
+			must(c.Write(request))(t)
+			answer := make([]byte, 13)
+			must(io.ReadFull(c, answer))(t)
+			if want := []byte{0, byte(i), 0, 0, 0, 7, 1, 3, 4, 0, byte(i % 90), 0, byte(i%90) + 1}; !bytes.Equal(answer, want) {
+				t.Fatalf("%s: answer %x, want %x", f.name, answer, want)
 			}
-			if !strings.Contains(index, "["+name+"]") {
-				t.Error("examples/README.md does not name it")
-			}
-			l := up(t, lab.Options{})
-			text := strings.ReplaceAll(string(must(os.ReadFile(file))(t)), "192.0.2.10", l.Server.IPv4.String())
-			text = strings.ReplaceAll(text, "/var/lib/promethos/", t.TempDir()+"/")
-			spec, problems := config.Parse(file, []byte(text))
-			for _, p := range problems {
-				if !p.Warning {
-					t.Fatal(p)
-				}
-			}
-			d := start(t, l, text)
-			open := func(port uint16) bool {
-				t.Helper()
-				addr := net.JoinHostPort(l.Server.IPv4.String(), strconv.Itoa(int(port)))
-				echo := must(l.Server.StartEcho(t.Context(), addr))(t)
-				defer echo.Close()
-				_, err := l.Client.ShortConnections(within(t, patience), addr, 1, 1, 100)
-				return err == nil
-			}
-			const other = 4711
-			if ports := spec.Instances[0].Match.Port; len(ports) == 0 {
-				if !open(other) {
-					t.Error("the server cannot be reached")
-				}
-			} else {
-				for _, p := range ports {
-					if !open(p.Lo) {
-						t.Errorf("port %d cannot be reached", p.Lo)
-					}
-				}
-				if c, err := l.Client.Dial(within(t, time.Second), "tcp", net.JoinHostPort(l.Server.IPv4.String(), strconv.Itoa(other))); err == nil {
-					c.Close()
-					t.Error("another port can be reached")
-				}
-			}
-			if n := d.accounted(t).Packets; n.In == 0 {
-				t.Error("no packet passed")
-			}
+		}
+		must(c.Write([]byte{0, 1, 0, 0, 0, 6, 1, 6, 0, 1, 0, 2}))(t) // write a register
+		eventually(t, "refused", func() (bool, string) {
+			n := d.counted(t, "modbus.register")
+			return n > 0, fmt.Sprint(n)
 		})
+		check(t, c.Close())
+	}
+	for len(arrived) > 0 {
+		if code := <-arrived; code != 3 {
+			t.Errorf("function %d arrived", code)
+		}
+	}
+	if n := d.counted(t, "modbus.split"); n > 0 {
+		t.Errorf("%d segments were no whole messages", n)
+	}
+	d.accounted(t)
+}
+
+// plc answers reads of two registers with their own numbers.
+func plc(listener net.Listener, arrived chan<- byte) {
+	for {
+		c, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			request := make([]byte, 12)
+			for {
+				if _, err := io.ReadFull(c, request); err != nil {
+					return
+				}
+				arrived <- request[7]
+				first := binary.BigEndian.Uint16(request[8:])
+				answer := append(slices.Clone(request[:4]), 0, 7, request[6], 3, 4)
+				answer = binary.BigEndian.AppendUint16(answer, first)
+				if _, err := c.Write(binary.BigEndian.AppendUint16(answer, first+1)); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// TestDNSGuard resolves names over kernel UDP, with a resolver of somebody
+// else's, through a server that compresses; answers with a pointer that leads to
+// itself never arrive.
+func TestDNSGuard(t *testing.T) {
+	l := up(t, lab.Options{})
+	server := must(l.Server.ListenPacket(t.Context(), "udp", "[::]:0"))(t)
+	t.Cleanup(func() { check(t, server.Close()) })
+	go nameServer(server)
+	p := port(t, server.LocalAddr().String())
+	dir := t.TempDir()
+	guest(t, dir, "dnsguard", "../examples/dnsguard/guest", "../examples/dnsguard/dnsguard.json")
+	d := start(t, l, strings.Replace(withModule(dir, "dnsguard", p, l), "protocol: tcp", "protocol: udp", 1))
+	for _, f := range []family{{"ipv4", "udp4"}, {"ipv6", "udp6"}} {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return l.Client.Dial(ctx, f.network, hostPort(l.Server, strings.Replace(f.network, "udp", "tcp", 1), p))
+		}}
+		for range 20 {
+			addrs := must(resolver.LookupHost(within(t, patience), "plc.example.test."))(t)
+			slices.Sort(addrs)
+			if want := []string{"192.0.2.53", "2001:db8::53"}; !slices.Equal(addrs, want) {
+				t.Fatalf("%s: resolved to %v, want %v", f.name, addrs, want)
+			}
+		}
+		c := must(resolver.Dial(within(t, patience), "", ""))(t)
+		must(c.Write([]byte("\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04evil\x00\x00\x01\x00\x01")))(t)
+		eventually(t, "refused", func() (bool, string) {
+			n := d.counted(t, "dnsguard.pointer")
+			return n > 0, fmt.Sprint(n)
+		})
+		check(t, c.Close())
+	}
+	for _, r := range d.reasons(t) {
+		if r.Reason != "dnsguard.pointer" && strings.HasPrefix(r.Reason, "dnsguard") {
+			t.Errorf("%+v", r)
+		}
+	}
+	d.accounted(t)
+}
+
+// nameServer answers with an alias and an address, both compressed, and for evil
+// with a pointer to itself.
+func nameServer(c net.PacketConn) {
+	buf := make([]byte, 1500)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || n < 17 {
+			continue
+		}
+		question := buf[12 : 12+bytes.IndexByte(buf[12:n], 0)+5]
+		kind := question[len(question)-3]
+		answer := append(slices.Clone(buf[:2]), 0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0)
+		answer = append(answer, question...)
+		alias := len(answer) + 12
+		answer = append(answer, 0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, 'a', 0xc0, 16)
+		if bytes.Contains(question, []byte("evil")) {
+			answer[len(answer)-1] = byte(len(answer) - 2)
+		}
+		answer = append(answer, 0xc0, byte(alias), 0, kind, 0, 1, 0, 0, 0, 60, 0)
+		if kind == 28 {
+			a := net.ParseIP("2001:db8::53").To16()
+			answer = append(append(answer, 16), a...)
+		} else {
+			answer = append(answer, 4, 192, 0, 2, 53)
+		}
+		if _, err := c.WriteTo(answer, from); err != nil {
+			return
+		}
 	}
 }
