@@ -77,7 +77,7 @@ func (loader) Open(path string) (ppf.ModuleInfo, error) {
 		return ppf.ModuleInfo{}, err
 	}
 	return ppf.ModuleInfo{
-		Name: f.Name, Kind: Kind, File: path, Doc: f.Doc, Version: f.Version,
+		Name: f.Name, Kind: Kind, File: path, Doc: f.Doc, Version: f.Version, AtOnce: true,
 		New: func() ppf.Module { return module{set} },
 	}, nil
 }

@@ -247,6 +247,7 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 		}
 		made[c.Name] = proxy
 	}
+	e.loadAtOnce(e.ctx)
 
 	old := map[string][]*Rule{}
 	for _, r := range e.allRules() {

@@ -155,6 +155,20 @@ func (e *Engine) LoadModule(ctx context.Context, name string) error {
 	return e.loadModule(ctx, info)
 }
 
+// loadAtOnce loads what no chain names. What is wrong with one is an event: it
+// concerns no instance by itself.
+func (e *Engine) loadAtOnce(ctx context.Context) {
+	found, _ := FindModules(e.moduleDirs) // as in findModule
+	for _, info := range found {
+		if !info.AtOnce {
+			continue
+		}
+		if err := e.loadModule(ctx, info); err != nil {
+			e.events.Add(Event{Kind: EventModule, Text: err.Error()})
+		}
+	}
+}
+
 // LoadModuleInfo loads a PFM that the caller brings, for programs and tests that
 // have modules of their own which are not registered for everybody.
 func (e *Engine) LoadModuleInfo(ctx context.Context, info ModuleInfo) error {

@@ -33,6 +33,9 @@ type ModuleInfo struct {
 	// Functions are the user functions that Start registers. A chain that
 	// names one of them loads the module (thesis 6.1.1).
 	Functions []string
+	// AtOnce says that it is loaded as soon as it is found in module_dirs, since no
+	// chain names it.
+	AtOnce bool
 	// New makes the module with its defaults and touches nothing outside.
 	New func() Module
 }
