@@ -42,6 +42,7 @@ type Engine struct {
 	pluginConfig map[string]string
 	ownEvents    *rateLimit // of packets that no instance matches
 	emitter      atomic.Pointer[func([]byte) error]
+	sessions     sessions
 	follower     atomic.Pointer[func(*Fate)]
 
 	// ctx is what modules are started under: the engine's life.

@@ -86,7 +86,7 @@ func (e *Engine) Instances() []InstanceInfo {
 		info := InstanceInfo{
 			Name: p.Name, Origin: OriginRuntime.String(), Number: p.Number, Hook: p.Group.String(), Layer: p.Layer,
 			Chain: p.Chain, Mode: p.Mode.String(), Protecting: p.Mode != Monitor,
-			Connections: e.table.Count(p), Flow: e.sumCounters(p).flow,
+			Connections: e.table.Count(p) + e.sessions.count(p), Flow: e.sumCounters(p).flow,
 		}
 		if p.spec != nil {
 			info.Origin = OriginFile.String()
@@ -156,6 +156,7 @@ func (e *Engine) Stats() Stats {
 	}
 	own := e.sumOwn()
 	s := Stats{Unmatched: own.flow[ClientToServer], Connections: e.table.Len()}
+	e.sessions.each(func(*Session) { s.Connections++ })
 	s.Packets.add(&sum.flow[ClientToServer])
 	s.Packets.add(&sum.flow[ServerToClient])
 	return s
@@ -200,6 +201,7 @@ type ConnectionInfo struct {
 	State    string    `json:"state"`
 	CS       HalfInfo  `json:"cs"`
 	SC       HalfInfo  `json:"sc"`
+	About    string    `json:"about,omitempty"`   // of a stream: TLS version, cipher and name
 	SentAs   string    `json:"sent_as,omitempty"` // the client as the server sees it, where it is exchanged
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
@@ -254,6 +256,7 @@ func (e *Engine) FindConnections(f ConnectionFilter) []ConnectionInfo {
 		}
 		return true
 	})
+	list = append(list, e.findSessions(&f, len(list))...)
 	slices.SortFunc(list, func(a, b ConnectionInfo) int {
 		return cmp.Or(cmp.Compare(a.Instance, b.Instance), a.Created.Compare(b.Created))
 	})

@@ -35,6 +35,13 @@ var (
 	ReasonInstanceFull = newReason(ReasonInfo{Name: "conn.limit-instance", Field: "connections",
 		Doc:   "the instance has as many connections as its limit allows",
 		Trips: "new connections of a busy instance", Relax: "modules: {tcp: {connections: N}}"})
+	// ReasonSessions and ReasonClientSessions are the limits of stream functions.
+	ReasonSessions = newReason(ReasonInfo{Name: "stream.limit-instance", Field: "connections",
+		Doc:   "the instance serves as many clients' connections as its limit allows; the client is reset",
+		Trips: "new connections of a busy instance", Relax: "modules: {relay: {connections: N}}, and https the same"})
+	ReasonClientSessions = newReason(ReasonInfo{Name: "stream.limit-client", Field: "connections",
+		Doc:   "the client has as many connections as the limit per address (per /64 of IPv6) allows; the client is reset",
+		Trips: "many users behind one address (NAT)", Relax: "modules: {relay: {client_connections: N}}, and https the same"})
 	// ReasonKeyTaken is a connection whose replies would look like another's.
 	ReasonKeyTaken = newReason(ReasonInfo{Name: "conn.key-taken", Field: "tuple",
 		Doc: "another connection of the same hook already owns this tuple", Trips: "none known"})

@@ -33,8 +33,10 @@ type Session struct {
 	// Messages are the message functions of the chain, bound, in order.
 	Messages []any
 
-	engine *Engine
-	dial   func(context.Context) (net.Conn, error)
+	engine   *Engine
+	created  int64
+	progress *progress // shared by what functions make of a session
+	dial     func(context.Context) (net.Conn, error)
 }
 
 // Env is the world around the engine.
@@ -106,7 +108,9 @@ func (e *Engine) ServeStream(name string, client net.Conn, from, server netip.Ad
 	if proxy == nil {
 		return fmt.Errorf("instance %s: %w", name, ErrNoInstance)
 	}
-	s := &Session{Instance: proxy, Client: client, ClientAddr: from, ServerAddr: server, engine: e, dial: dial}
+	s := &Session{Instance: proxy, Client: client, ClientAddr: from, ServerAddr: server, engine: e, created: e.env.Now(), progress: &progress{}, dial: dial}
+	e.sessions.add(s)
+	defer e.sessions.remove(s)
 	var chain []StreamFunction
 	for _, function := range proxy.Chain[ClientToServer] {
 		switch f, _ := proxy.processors[function].(above); {

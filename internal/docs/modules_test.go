@@ -13,6 +13,7 @@ import (
 	"github.com/promethos/promethos/config"
 	_ "github.com/promethos/promethos/modules/builtin"
 	"github.com/promethos/promethos/modules/http"
+	"github.com/promethos/promethos/modules/relay"
 	"github.com/promethos/promethos/modules/tcp"
 	"github.com/promethos/promethos/modules/tcp2"
 	"github.com/promethos/promethos/modules/urlrewrite"
@@ -199,7 +200,7 @@ func TestModuleReasonsComplete(t *testing.T) {
 	// One reason of each module that has some tells which are its own: the high
 	// 16 bits are the module's.
 	for name, one := range map[string]packet.Reason{
-		"http": http.ReasonLine, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
+		"http": http.ReasonLine, "relay": relay.ReasonIdle, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "modules", name, "README.md"))
 		if err != nil {

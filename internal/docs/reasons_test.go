@@ -26,6 +26,8 @@ var withoutRFC = map[string]string{
 	"tcp2.server-opens": "a limit of address exchange",
 	"frame.*":           "IEEE 802.3",
 	"vlan.*":            "IEEE 802.1Q",
+	"stream.*":          "limits of this program",
+	"relay.lifetime":    "the operator's policy",
 }
 
 func mayLackRFC(name string) bool {

@@ -6,6 +6,7 @@ import (
 	_ "github.com/promethos/promethos/modules/headers"
 	_ "github.com/promethos/promethos/modules/http"
 	_ "github.com/promethos/promethos/modules/pass"
+	_ "github.com/promethos/promethos/modules/relay"
 	_ "github.com/promethos/promethos/modules/signatures"
 	_ "github.com/promethos/promethos/modules/tcp"
 	_ "github.com/promethos/promethos/modules/tcp2"
