@@ -25,12 +25,12 @@ const (
 	extraPacket = 0xffff_ffff // instead of a descriptor's number: the packet for emit
 )
 
-// A call is a host function. Its parameters are named for docs/abi.md, with
-// their types: i is i32, I is i64. All but those marked void give an i32.
+// A call is a host function. Parameters and result are letters: i is i32, I is
+// i64. docs/abi.md says what they mean.
 type call struct {
 	name   string
 	params string
-	result string     // "", "i" or "I"
+	result string     // "" for none
 	needs  Capability // "": nothing
 	f      func(g *guest, s []uint64)
 }

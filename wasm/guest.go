@@ -30,7 +30,7 @@ const (
 )
 
 // guest is one instance of a module's code, with its own memory. It does one
-// thing at a time: it belongs to a worker, or to whoever holds module.mu.
+// thing at a time: it belongs to a worker, or to whoever holds core.mu.
 type guest struct {
 	m         *module
 	mod       api.Module
