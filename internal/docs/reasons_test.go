@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/promethos/promethos/packet"
+	_ "github.com/promethos/promethos/wasm" // its reasons
 )
 
 var update = flag.Bool("update", false, "rewrite generated documents")
@@ -19,6 +20,7 @@ var withoutRFC = map[string]string{
 	"chain.*":           "rules of this program",
 	"conn.*":            "limits of this program",
 	"source.*":          "limits of this program",
+	"wasm.*":            "limits of this program",
 	"others.refused":    "the operator's policy",
 	"tcp.initiate":      "the operator's policy",
 	"tcp2.no-address":   "what the host has",
