@@ -111,7 +111,7 @@ func (p *policy) route(r *Request) *route {
 	r.choose(&found.choices)
 	after := p.find(r.host.name.b, r.target.path)
 	if after != found && after.choices != found.choices {
-		r.defects.fail(ReasonTargetRoute, r.received.targetAt)
+		r.defects.fail(ReasonTargetRoute, r.targetAt)
 	}
 	return after
 }

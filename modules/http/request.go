@@ -20,15 +20,9 @@ type Request struct {
 	// websocket says that the request asks for one and the route allows it.
 	websocket bool
 	ranges    ranges
-	received  requestLine
+	targetAt  int    // where the target stands in the head
 	scratch   []byte // canonical octets that stand nowhere in the buffer
 	defects   defects
-}
-
-// requestLine is where the parts of the line stand.
-type requestLine struct {
-	targetAt int
-	hostAt   int32
 }
 
 // Method gives the method, such as GET.
@@ -126,7 +120,7 @@ func (r *Request) parseLine(line []byte, at int, l *limits) bool {
 	if r.isMethod("CONNECT") || r.isMethod("TRACE") {
 		return d.fail(ReasonMethodNever, at-sp-1)
 	}
-	r.received.targetAt = at
+	r.targetAt = at
 	return r.parseTarget(raw, at)
 }
 
@@ -231,11 +225,10 @@ func (r *Request) parseHost() bool {
 	absolute := r.host // of the target
 	if field == nil {
 		if r.minor > 0 {
-			return d.fail(ReasonHostMissing, r.received.targetAt)
+			return d.fail(ReasonHostMissing, r.targetAt)
 		}
 		return true
 	}
-	r.received.hostAt = field.at
 	h, ok := r.parseAuthority(field.value.b)
 	if !ok || field.fold {
 		return d.fail(ReasonHost, int(field.at))

@@ -17,9 +17,6 @@ type Response struct {
 	bare    bool
 	scratch []byte
 	defects defects
-	// replaced is the body that a message function set; body says that there is one.
-	replaced []byte
-	changed  bool
 }
 
 // Status gives the status code, from 200 on.

@@ -304,6 +304,18 @@ func (c *connection) run(f func()) {
 	f()
 }
 
+// guard contains a panic in a goroutine of the connection's other than its first,
+// which the session guards.
+func (c *connection) guard(f func() Defect) (d Defect) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.link.report("http: a goroutine panicked: %v", p)
+			d = Defect{Reason: ReasonFunctionFailed}
+		}
+	}()
+	return f()
+}
+
 // hold reads the request's body until it is whole or over the route's buffer.
 func (c *connection) hold() (whole, ok bool) {
 	c.held = c.held[:0]

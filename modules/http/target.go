@@ -356,7 +356,7 @@ func (r *Request) chosen(choices *[numTraits]Choice, of traits) (decode traits) 
 		switch {
 		case r.target.traits&of&tr.trait == 0:
 		case choices[i] == ChoiceRefuse:
-			r.defects.found(*tr.reason, r.received.targetAt)
+			r.defects.found(*tr.reason, r.targetAt)
 		case choices[i] == ChoiceDecode:
 			decode |= tr.trait
 		}
@@ -369,15 +369,15 @@ func (r *Request) chosen(choices *[numTraits]Choice, of traits) (decode traits) 
 func (r *Request) choosePercent(choices *[numTraits]Choice) bool {
 	switch choices[2] {
 	case ChoiceRefuse:
-		r.defects.found(ReasonTargetPer, r.received.targetAt)
+		r.defects.found(ReasonTargetPer, r.targetAt)
 	case ChoiceDecode:
 		r.target.path = r.decodePath(hasPercent)
-		if !r.canonicalPath(r.received.targetAt) {
+		if !r.canonicalPath(r.targetAt) {
 			return false
 		}
 		r.target.traits |= segments(r.target.path)
 		if leavesRoot(r.target.path) {
-			return r.defects.fail(ReasonTargetRoot, r.received.targetAt)
+			return r.defects.fail(ReasonTargetRoot, r.targetAt)
 		}
 	}
 	return true

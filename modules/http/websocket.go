@@ -141,13 +141,13 @@ func (c *connection) switchProtocols() Defect {
 	if c.writeClient(c.out.b) != nil {
 		return Defect{}
 	}
-	c.in.release()
-	c.up.release()
 	toServer := make(chan packet.Reason, 1)
 	go func() {
-		r := c.frames(&c.in, &c.up, frameDecoder{masked: true, extended: c.route.WebSocketExtensions, limit: c.route.MaxBody})
-		c.halfClose(&c.up, r)
-		toServer <- r
+		f := c.guard(func() Defect {
+			return Defect{Reason: c.frames(&c.in, &c.up, frameDecoder{masked: true, extended: c.route.WebSocketExtensions, limit: c.route.MaxBody})}
+		})
+		c.halfClose(&c.up, f.Reason)
+		toServer <- f.Reason
 	}()
 	r := c.frames(&c.up, &c.in, frameDecoder{extended: c.route.WebSocketExtensions, limit: c.route.MaxBody})
 	c.halfClose(&c.in, r)
