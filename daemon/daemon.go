@@ -63,7 +63,10 @@ type Daemon struct {
 	mu     sync.Mutex // one change at a time
 	spec   *ppf.Spec
 	closed *nfqueue.Source // the queues of instances that fail closed
-	open   *nfqueue.Source // that of instances that fail open; nil until there is one
+	// noPackets says why there are neither rules nor queues; kernel and closed
+	// are nil then. It does not change.
+	noPackets error
+	open      *nfqueue.Source // that of instances that fail open; nil until there is one
 	// streams are the listeners of instances with source: listen.
 	streams *stream.Listeners
 
@@ -123,13 +126,15 @@ func Start(o Options) (_ *Daemon, err error) {
 		d.spec.Control = o.Control
 	}
 	// What the kernel lacks or forbids comes first: it is the clearest message.
-	if d.kernel, err = rules.OpenKernel(); err != nil {
+	if d.host, err = host.Open(); err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() { d.kernel.Close() })
-	if d.features, err = d.kernel.Probe(); err != nil {
+	undo = append(undo, d.host.Close)
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
+	if err = d.openKernel(workers); err != nil {
 		return nil, err
 	}
+	undo = append(undo, func() { d.closeKernel() })
 	if d.listener, err = control.Listen(d.spec.Control); err != nil {
 		return nil, err
 	}
@@ -146,21 +151,14 @@ func Start(o Options) (_ *Daemon, err error) {
 		}
 		undo = append(undo, func() { d.watcher.file.Close() })
 	}
-	if d.host, err = host.Open(); err != nil {
-		return nil, err
-	}
-	undo = append(undo, d.host.Close)
-	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
 	d.engine, err = ppf.New(ppf.Options{Env: d.host, Workers: workers + 1, PluginConfig: d.spec.Plugins})
 	if err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { d.engine.Close(context.Background()) })
-	if d.closed, err = nfqueue.Open(d.queueConfig(workers, false)); err != nil {
-		return nil, err
+	if d.closed != nil {
+		d.engine.SetEmitter(d.closed.Emit)
 	}
-	undo = append(undo, func() { d.closed.Close() })
-	d.engine.SetEmitter(d.closed.Emit)
 	// A killed predecessor's rules already lead to our queues: nothing is judged
 	// before the instances are there.
 	if _, err = d.engine.Apply(d.spec); err != nil {
@@ -171,16 +169,18 @@ func Start(o Options) (_ *Daemon, err error) {
 	if err = d.streams.Set(d.spec.Instances); err != nil {
 		return nil, err
 	}
-	d.run(d.closed, d.engine.Handlers()[:workers])
-	before, err := d.kernel.State()
-	if err != nil {
-		return nil, err
-	}
-	if err = d.selectPackets(); err != nil {
-		return nil, err
-	}
-	if before != rules.StateNone {
-		d.say("rules of a predecessor (%v) were replaced in one transaction", before)
+	if d.noPackets == nil {
+		d.run(d.closed, d.engine.Handlers()[:workers])
+		before, err := d.kernel.State()
+		if err != nil {
+			return nil, err
+		}
+		if err = d.selectPackets(); err != nil {
+			return nil, err
+		}
+		if before != rules.StateNone {
+			d.say("rules of a predecessor (%v) were replaced in one transaction", before)
+		}
 	}
 	d.keepJournal()
 	d.server = control.NewServer(d)
@@ -191,6 +191,10 @@ func Start(o Options) (_ *Daemon, err error) {
 	}
 	if d.watcher != nil {
 		d.running.Go(func() { d.fail(d.watcher.changes(d.ctx, d.reloadChanged)) })
+	}
+	if d.noPackets != nil {
+		d.say("ready: %d instances, listeners only: %v", len(d.spec.Instances), d.noPackets)
+		return d, nil
 	}
 	d.say("ready: %d instances, %d queues from %d on, %v", len(d.spec.Instances), workers, d.spec.QueueFirst, d.features.Queue)
 	return d, nil
@@ -275,6 +279,9 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 // selectPackets makes the kernel select what the engine's rules ask for; mu is held,
 // or the daemon is not running yet.
 func (d *Daemon) selectPackets() error {
+	if d.noPackets != nil {
+		return nil
+	}
 	p := d.plan()
 	if d.open == nil && slices.ContainsFunc(p.Selectors, func(s rules.Selector) bool { return s.Fail == ppf.FailOpen }) {
 		open, err := nfqueue.Open(d.queueConfig(1, true))
@@ -303,7 +310,6 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	d.streams.Close()
 	d.stop()
 	d.running.Wait()
-	errs = append(errs, d.closed.Close())
 	if d.open != nil {
 		errs = append(errs, d.open.Close())
 	}
@@ -311,7 +317,7 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	d.endJournal()
 	d.journal.Wait()
 	d.host.Close()
-	errs = append(errs, d.kernel.Close())
+	errs = append(errs, d.closeKernel())
 	select {
 	case <-d.stopped:
 		errs = append(errs, d.failure)
@@ -322,6 +328,9 @@ func (d *Daemon) Stop(ctx context.Context) error {
 
 // leave takes the rules away, or with on_exit: block turns them into drops.
 func (d *Daemon) leave() error {
+	if d.noPackets != nil {
+		return nil
+	}
 	if d.spec.OnExit == ppf.ExitRemove {
 		return d.kernel.Remove()
 	}
@@ -340,9 +349,12 @@ func (d *Daemon) Engine() *ppf.Engine { return d.engine }
 // SourceStats counts packets per queue.
 func (d *Daemon) SourceStats() ([]ppf.SourceStats, error) {
 	d.mu.Lock()
-	open := d.open
+	closed, open := d.closed, d.open
 	d.mu.Unlock()
-	list, err := d.closed.Stats()
+	if closed == nil {
+		return []ppf.SourceStats{}, nil
+	}
+	list, err := closed.Stats()
 	if err != nil || open == nil {
 		return list, err
 	}
@@ -355,10 +367,11 @@ func (d *Daemon) KernelLosses() ([]ppf.KernelLoss, error) { return host.KernelLo
 
 // Status describes the daemon.
 func (d *Daemon) Status() control.Status {
-	return control.Status{
-		Version: Version, Config: d.options.Path, PID: os.Getpid(),
-		Queue: d.features.Queue.String(), Workers: d.closed.Workers(),
+	s := control.Status{Version: Version, Config: d.options.Path, PID: os.Getpid(), Queue: "none"}
+	if d.closed != nil {
+		s.Queue, s.Workers = d.features.Queue.String(), d.closed.Workers()
 	}
+	return s
 }
 
 // Reconfig changes the plugin instance of a number.

@@ -39,6 +39,9 @@ func (d *Daemon) execute(cmd *config.Command) (string, error) {
 		d.engine.ZeroCounters()
 		return "", nil
 	case config.OpAppend, config.OpInsert:
+		if err := d.mayTake("rule"); err != nil {
+			return "", err
+		}
 		position := 0
 		if cmd.Op == config.OpInsert {
 			position = max(cmd.Position, 1)
@@ -46,6 +49,9 @@ func (d *Daemon) execute(cmd *config.Command) (string, error) {
 		n, err := d.engine.InsertRule(cmd.Rule, position)
 		return d.made(n, err)
 	case config.OpReplace:
+		if err := d.mayTake("rule"); err != nil {
+			return "", err
+		}
 		n, err := d.engine.ReplaceRule(cmd.Rule, cmd.Position)
 		return d.made(n, err)
 	case config.OpDelete:

@@ -72,6 +72,11 @@ func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 		d.say("reload refused: %d problems in %s; the running configuration stays", len(r.Problems), d.options.Path)
 		return r, nil
 	}
+	if takesPackets(spec) && len(spec.Instances) > 0 {
+		if err := d.mayTake("reload"); err != nil {
+			return control.ReloadResult{}, err
+		}
+	}
 	changes, err := d.engine.Apply(spec)
 	if err != nil {
 		return control.ReloadResult{}, err
