@@ -45,6 +45,24 @@ func (s *Session) Env() Env { return s.engine.env }
 // Dial gives a connection to the server. The caller closes it.
 func (s *Session) Dial(ctx context.Context) (net.Conn, error) { return s.dial(ctx) }
 
+// WrapServer lets f make of each connection to the server what Dial gives from
+// now on; an error of f closes the connection.
+func (s *Session) WrapServer(f func(ctx context.Context, plain net.Conn) (net.Conn, error)) {
+	dial := s.dial
+	s.dial = func(ctx context.Context) (net.Conn, error) {
+		plain, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := f(ctx, plain)
+		if err != nil {
+			plain.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+}
+
 // Do says what a finding of reason r leads to in mode m, which is the instance's
 // or that of a part of it: an override first, then the mode.
 func (s *Session) Do(r Reason, m Mode) Do { return s.Instance.doFor(r, s.ClientAddr.Addr(), m) }

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/promethos/promethos/config"
+	"github.com/promethos/promethos/lab"
 	_ "github.com/promethos/promethos/modules/builtin"
 	"github.com/promethos/promethos/modules/http"
+	"github.com/promethos/promethos/modules/https"
 	"github.com/promethos/promethos/modules/relay"
 	"github.com/promethos/promethos/modules/tcp"
 	"github.com/promethos/promethos/modules/tcp2"
@@ -87,7 +89,15 @@ func rows(text string) [][]string {
 
 func TestModuleExamples(t *testing.T) {
 	readmes(t, func(t *testing.T, info ppf.ModuleInfo, text string) {
-		t.Chdir(filepath.Join(root, "modules", info.Name)) // examples name files of testdata
+		if info.Name == "https" { // its examples name a key, which is never in testdata
+			dir := t.TempDir()
+			if err := lab.WriteCertificate(dir, "web", "www.example.com"); err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(dir)
+		} else {
+			t.Chdir(filepath.Join(root, "modules", info.Name)) // examples name files of testdata
+		}
 		examples := fences(text, "yaml")
 		if len(examples) == 0 {
 			t.Error("no YAML example")
@@ -200,7 +210,7 @@ func TestModuleReasonsComplete(t *testing.T) {
 	// One reason of each module that has some tells which are its own: the high
 	// 16 bits are the module's.
 	for name, one := range map[string]packet.Reason{
-		"http": http.ReasonLine, "relay": relay.ReasonIdle, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
+		"http": http.ReasonLine, "https": https.ReasonName, "relay": relay.ReasonIdle, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "modules", name, "README.md"))
 		if err != nil {
