@@ -108,7 +108,7 @@ type instance struct {
 	Handshake choice[stage]   `conf:"handshake"`
 	Upstream  located[string] `conf:"upstream"`
 	Address   choice[stage]   `conf:"upstream_address"`
-	Inline    ppf.Value       `conf:"inline"`
+	Inline    located[pair]   `conf:"inline"`
 	Listen    located[string] `conf:"listen"`
 }
 
@@ -205,7 +205,8 @@ type loader struct {
 	problems  []ppf.Problem
 	instances []instance
 	spec      ppf.Spec
-	known     []string // user functions that there are
+	ports     map[string]ppf.InlinePair // of the inline pairs so far
+	known     []string                  // user functions that there are
 }
 
 func (l *loader) add(pos ppf.Pos, path, fix, what string, args ...any) {

@@ -23,12 +23,11 @@ func (l *loader) instance(in *instance) ppf.InstanceSpec {
 	case strings.Trim(s.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || len(s.Name) > 64 || s.Name == "":
 		l.add(in.Name.Pos, in.path+".name", "use up to 64 letters, digits, '-', '_' and '.'", "name %q is not a name", s.Name)
 	}
-	if in.Source.Value == ppf.SourceInline {
-		l.add(in.Source.Pos, in.path+".source", "use nfqueue or listen", "this build has no such source")
-	}
 	l.unsupported(in)
 	if in.Source.Value == ppf.SourceListen {
 		l.listen(in, &s)
+	} else if in.Source.Value == ppf.SourceInline {
+		l.inline(in, &s)
 	} else if !in.Match.Set {
 		l.add(in.pos, in.path+".match", "add `match: {protocol: tcp, server: ADDRESS}`", "the match is missing: it says which server is protected")
 	} else {
@@ -64,7 +63,7 @@ func (l *loader) unsupported(in *instance) {
 	if in.Listen.Set && in.Source.Value != ppf.SourceListen {
 		l.add(in.Listen.Pos, in.path+".listen", fix, "listen needs source: listen")
 	}
-	if in.Inline.Kind != ppf.ValueNull {
+	if in.Inline.Set && in.Source.Value != ppf.SourceInline {
 		l.add(in.Inline.Pos, in.path+".inline", fix, "inline needs source: inline")
 	}
 }
@@ -158,7 +157,7 @@ func (l *loader) plainMatch(m *match, path string) ppf.Match {
 		key  string
 		name located[string]
 	}{{"in", m.In}, {"out", m.Out}} {
-		if d.name.Set && (d.name.Value == "" || len(d.name.Value) > 15 || strings.ContainsAny(d.name.Value, "/ \t")) {
+		if d.name.Set && (d.name.Value == "" || len(d.name.Value) > maxInterface || strings.ContainsAny(d.name.Value, "/ \t")) {
 			l.add(d.name.Pos, path+"."+d.key, "write an interface name such as eth0, or eth+ for all that start so", "%q is not an interface name", d.name.Value)
 		}
 	}
@@ -290,7 +289,7 @@ func (l *loader) warn() {
 	for i := range l.spec.Instances {
 		b := &l.spec.Instances[i]
 		for j := range i {
-			if a := &l.spec.Instances[j]; a.Hook == b.Hook && b.Source != ppf.SourceListen && overlap(&a.Match, &b.Match) {
+			if a := &l.spec.Instances[j]; a.Hook == b.Hook && a.Inline == b.Inline && b.Source != ppf.SourceListen && overlap(&a.Match, &b.Match) {
 				l.problems = append(l.problems, ppf.Problem{
 					Pos: b.Pos, Path: fmt.Sprintf("instances[%d].match", i), Warning: true,
 					What: fmt.Sprintf("overlaps with instance %s at %v, which comes first and takes what both match", a.Name, a.Pos),
@@ -298,7 +297,8 @@ func (l *loader) warn() {
 				})
 			}
 		}
-		if b.Others == ppf.OthersPass && b.Source != ppf.SourceListen {
+		// What nobody matches on a wire is dropped.
+		if b.Others == ppf.OthersPass && b.Source == ppf.SourceNFQueue {
 			if rest := untouched(&b.Match); rest != "" {
 				l.problems = append(l.problems, ppf.Problem{
 					Pos: b.Pos, Path: fmt.Sprintf("instances[%d]", i), Warning: true,

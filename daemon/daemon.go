@@ -69,6 +69,7 @@ type Daemon struct {
 	open      *nfqueue.Source // that of instances that fail open; nil until there is one
 	// streams are the listeners of instances with source: listen.
 	streams *stream.Listeners
+	wires   wires
 
 	journal sync.WaitGroup
 	running sync.WaitGroup
@@ -151,7 +152,7 @@ func Start(o Options) (_ *Daemon, err error) {
 		}
 		undo = append(undo, func() { d.watcher.file.Close() })
 	}
-	d.engine, err = ppf.New(ppf.Options{Env: d.host, Workers: workers + 1, PluginConfig: d.spec.Plugins})
+	d.engine, err = ppf.New(ppf.Options{Env: d.host, Workers: workers + 1 + wireWorkers(d.spec), PluginConfig: d.spec.Plugins})
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +160,7 @@ func Start(o Options) (_ *Daemon, err error) {
 	if d.closed != nil {
 		d.engine.SetEmitter(d.closed.Emit)
 	}
+	d.wires.free = d.engine.Handlers()[workers+1:]
 	// A killed predecessor's rules already lead to our queues: nothing is judged
 	// before the instances are there.
 	if _, err = d.engine.Apply(d.spec); err != nil {
@@ -169,6 +171,12 @@ func Start(o Options) (_ *Daemon, err error) {
 	if err = d.streams.Set(d.spec.Instances); err != nil {
 		return nil, err
 	}
+	opened, err := d.openWires(d.spec)
+	undo = append(undo, func() { d.endWires() })
+	if err != nil {
+		return nil, err
+	}
+	d.startWires(opened)
 	if d.noPackets == nil {
 		d.run(d.closed, d.engine.Handlers()[:workers])
 		before, err := d.kernel.State()
@@ -192,12 +200,20 @@ func Start(o Options) (_ *Daemon, err error) {
 	if d.watcher != nil {
 		d.running.Go(func() { d.fail(d.watcher.changes(d.ctx, d.reloadChanged)) })
 	}
-	if d.noPackets != nil {
-		d.say("ready: %d instances, listeners only: %v", len(d.spec.Instances), d.noPackets)
-		return d, nil
-	}
-	d.say("ready: %d instances, %d queues from %d on, %v", len(d.spec.Instances), workers, d.spec.QueueFirst, d.features.Queue)
+	d.say("ready: %d instances, %s", len(d.spec.Instances), d.sources())
 	return d, nil
+}
+
+// sources describes where packets come from.
+func (d *Daemon) sources() string {
+	text := fmt.Sprintf("no queues: %v", d.noPackets)
+	if d.noPackets == nil {
+		text = fmt.Sprintf("%d queues from %d on, %v", d.closed.Workers(), d.spec.QueueFirst, d.features.Queue)
+	}
+	for _, w := range d.wires.open {
+		text += fmt.Sprintf(", inline pair %s, %s", w.source.Pair().Client, w.source.Pair().Server)
+	}
+	return text
 }
 
 // keepJournal starts to log events, as the file says at the start; a reload does
@@ -263,6 +279,9 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 			continue // a listener, which selects no packets
 		}
 		for _, h := range r.Hooks {
+			if h.Inline() {
+				continue // everything that comes in there is ours
+			}
 			p.Selectors = append(p.Selectors, rules.Selector{
 				Instance: r.Name, Dir: r.Dir(), Hook: h, Early: r.Early && h == ppf.Prerouting, Criteria: r.Criteria, Fail: r.Fail,
 			})
@@ -289,7 +308,7 @@ func (d *Daemon) selectPackets() error {
 			return err
 		}
 		d.open = open
-		d.run(open, d.engine.Handlers()[len(d.engine.Handlers())-1:])
+		d.run(open, d.engine.Handlers()[d.closed.Workers():][:1])
 	}
 	rs, err := rules.Compile(p, d.features)
 	if err != nil {
@@ -310,6 +329,7 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	d.streams.Close()
 	d.stop()
 	d.running.Wait()
+	errs = append(errs, d.endWires())
 	if d.open != nil {
 		errs = append(errs, d.open.Close())
 	}
@@ -346,20 +366,28 @@ func (d *Daemon) leave() error {
 // Engine is the running engine.
 func (d *Daemon) Engine() *ppf.Engine { return d.engine }
 
-// SourceStats counts packets per queue.
+// SourceStats counts packets per queue and port.
 func (d *Daemon) SourceStats() ([]ppf.SourceStats, error) {
 	d.mu.Lock()
-	closed, open := d.closed, d.open
-	d.mu.Unlock()
-	if closed == nil {
-		return []ppf.SourceStats{}, nil
+	defer d.mu.Unlock()
+	var sources []ppf.Source
+	for _, q := range []*nfqueue.Source{d.closed, d.open} {
+		if q != nil {
+			sources = append(sources, q)
+		}
 	}
-	list, err := closed.Stats()
-	if err != nil || open == nil {
-		return list, err
+	for _, w := range d.wires.open {
+		sources = append(sources, w.source)
 	}
-	more, err := open.Stats()
-	return append(list, more...), err
+	list := []ppf.SourceStats{}
+	for _, s := range sources {
+		more, err := s.Stats()
+		if err != nil {
+			return list, err
+		}
+		list = append(list, more...)
+	}
+	return list, nil
 }
 
 // KernelLosses counts what the kernel dropped before us.

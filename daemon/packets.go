@@ -12,12 +12,12 @@ import (
 // takesPackets reports whether an instance of a file needs rules and queues of
 // the kernel.
 func takesPackets(spec *ppf.Spec) bool {
-	return len(spec.Instances) == 0 || slices.ContainsFunc(spec.Instances, func(in ppf.InstanceSpec) bool { return in.Source != ppf.SourceListen })
+	return len(spec.Instances) == 0 || slices.ContainsFunc(spec.Instances, func(in ppf.InstanceSpec) bool { return in.Source == ppf.SourceNFQueue })
 }
 
 // openKernel opens what selects and delivers packets. Where it may not, or the
 // kernel cannot, that is an error only for a file with instances that take
-// packets; with listeners alone the daemon goes on without.
+// packets; with listeners and inline pairs alone the daemon goes on without.
 func (d *Daemon) openKernel(workers int) error {
 	err := func() (err error) {
 		if d.kernel, err = rules.OpenKernel(); err != nil {
@@ -63,5 +63,5 @@ func (d *Daemon) mayTake(what string) error {
 	if d.noPackets == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: it takes packets, and this daemon runs with listeners only: %w (start it anew as root)", what, d.noPackets)
+	return fmt.Errorf("%s: it takes packets, and this daemon runs without queues: %w (start it anew as root)", what, d.noPackets)
 }

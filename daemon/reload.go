@@ -77,10 +77,15 @@ func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 			return control.ReloadResult{}, err
 		}
 	}
-	changes, err := d.engine.Apply(spec)
+	opened, err := d.openWires(spec)
 	if err != nil {
 		return control.ReloadResult{}, err
 	}
+	changes, err := d.engine.Apply(spec)
+	if err != nil {
+		return control.ReloadResult{}, errors.Join(err, d.closeWires(opened))
+	}
+	d.startWires(opened)
 	for _, c := range changes {
 		r.Changes = append(r.Changes, c.String())
 	}
@@ -91,6 +96,9 @@ func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 	spec.Control, spec.QueueFirst, spec.Metrics, spec.Log, spec.Drops = was.Control, was.QueueFirst, was.Metrics, was.Log, was.Drops
 	spec.Watch, spec.Folders = was.Watch, was.Folders
 	if err := d.streams.Set(spec.Instances); err != nil {
+		return control.ReloadResult{}, err
+	}
+	if err := d.dropWires(spec); err != nil {
 		return control.ReloadResult{}, err
 	}
 	d.say("reloaded %s: %d instances", d.options.Path, len(spec.Instances))

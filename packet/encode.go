@@ -1,5 +1,7 @@
 package packet
 
+import "encoding/binary"
+
 // Encode writes all headers into buf, which has at least MaxHeaders bytes, with
 // lengths and checksums, and returns them. The payload follows by reference; it
 // is read for its checksum unless SetPayloadSum told it. On an error, one of the
@@ -173,6 +175,11 @@ func checkOpaque(p Protocol, fragment, v6 bool) error {
 
 // encodeL4 writes the layer 4 header at the start of b.
 func (o *Out) encodeL4(b []byte, l l4Layout, pseudo Sum) {
+	o.l4Len = uint8(l.n)
+	if o.partial && o.has&(HasTCP|HasUDP) != 0 {
+		o.encodePartial(b, l, pseudo)
+		return
+	}
 	sum := o.sum
 	if !o.sumKnown {
 		sum = SumBytes(o.payload)
@@ -187,4 +194,17 @@ func (o *Out) encodeL4(b []byte, l l4Layout, pseudo Sum) {
 	default:
 		o.icmp6.encode(b, pseudo.Add(sum))
 	}
+}
+
+// encodePartial writes a TCP or UDP header at the start of b, with the sum of the
+// pseudo header where the checksum belongs.
+func (o *Out) encodePartial(b []byte, l l4Layout, pseudo Sum) {
+	field := offUDPChecksum
+	if o.has&HasTCP != 0 {
+		field = offTCPChecksum
+		o.tcp.encode(b, l.options, 0)
+	} else {
+		o.udp.encode(b, len(o.payload), 0)
+	}
+	binary.BigEndian.PutUint16(b[field:], pseudo.Fold())
 }

@@ -36,7 +36,9 @@ const (
 type Out struct {
 	has      Layers
 	sumKnown bool
+	partial  bool
 	vlans    uint8
+	l4Len    uint8 // of the layer 4 header that Encode wrote
 	sum      Sum
 	payload  []byte
 	eth      Ethernet
@@ -51,7 +53,7 @@ type Out struct {
 }
 
 // Reset empties the packet.
-func (o *Out) Reset() { o.has, o.vlans, o.payload, o.sumKnown = 0, 0, nil, false }
+func (o *Out) Reset() { o.has, o.vlans, o.payload, o.sumKnown, o.partial = 0, 0, nil, false, false }
 
 // IsSet reports whether any header is set.
 func (o *Out) IsSet() bool { return o.has != 0 }
@@ -103,6 +105,25 @@ func (o *Out) SetPayload(b []byte) { o.payload, o.sumKnown = b, false }
 // SetPayloadSum tells the sum of the payload where it is known already; it comes
 // after SetPayload. It is not checked: a wrong one makes a wrong checksum.
 func (o *Out) SetPayloadSum(s Sum) { o.sum, o.sumKnown = s, true }
+
+// SetPartialSum lets Encode write a TCP or UDP checksum as the sum of the pseudo
+// header alone, for a card or kernel that completes it over the payload (virtio
+// 1.2 §5.1.6.2, VIRTIO_NET_HDR_F_NEEDS_CSUM). Other checksums are always complete.
+func (o *Out) SetPartialSum(on bool) { o.partial = on }
+
+// PartialSumAt tells where in the headers that Encode returned the header begins
+// whose checksum is partial, and where in that header it stands; 0, 0 where it is
+// complete.
+func (o *Out) PartialSumAt(head []byte) (start, field uint16) {
+	switch {
+	case !o.partial:
+	case o.has&HasTCP != 0:
+		return uint16(len(head) - int(o.l4Len)), offTCPChecksum
+	case o.has&HasUDP != 0:
+		return uint16(len(head) - UDPLen), offUDPChecksum
+	}
+	return 0, 0
+}
 
 // Payload is what follows the headers.
 func (o *Out) Payload() []byte { return o.payload }

@@ -59,6 +59,7 @@ type Packet struct {
 	icmpErr  bool
 	sumKnown bool
 	vlans    uint8
+	etype    EtherType
 	trailing int
 	sum      Sum
 	l4       []byte
@@ -83,7 +84,7 @@ type Packet struct {
 // follows the last header that was read.
 func (p *Packet) Parse(link LinkType, b []byte) Reason {
 	p.raw, p.l4, p.payload = b, nil, b
-	p.has, p.proto, p.options, p.icmpErr, p.sumKnown, p.vlans, p.trailing = 0, 0, 0, false, false, 0, 0
+	p.has, p.proto, p.options, p.icmpErr, p.sumKnown, p.vlans, p.etype, p.trailing = 0, 0, 0, false, false, 0, 0, 0
 	if link == LinkRawIP {
 		if len(b) > 0 && b[0]>>4 == 6 {
 			return p.parseIPv6(b)
@@ -113,6 +114,7 @@ func (p *Packet) parseEthernet(b []byte) (r Reason) {
 		p.vlans++
 		next, p.payload = v.Type(), v.Payload()
 	}
+	p.etype = next
 	switch next {
 	case EtherTypeIPv4:
 		return p.parseIPv4(p.payload)
@@ -214,6 +216,11 @@ func (p *Packet) Ethernet() EthernetView {
 // VLANs are the tags, outermost first, at most MaxVLANs. The slice is good until
 // the next Parse.
 func (p *Packet) VLANs() []VLANView { return p.vlan[:p.vlans] }
+
+// EtherType is what follows the Ethernet header and its tags: an ethertype, or
+// below 0x0600 an IEEE 802.3 length. It is 0 where the header or a tag could not be
+// read, and without one.
+func (p *Packet) EtherType() EtherType { return p.etype }
 
 // ARP is the packet with HasARP.
 func (p *Packet) ARP() ARPView {

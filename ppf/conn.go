@@ -20,17 +20,22 @@ type Key struct {
 	// instances at different hooks see the same packet one after the other and
 	// each track it as its own connection.
 	Group Hook
+	// Wire is the inline pair's number, 0 elsewhere; VLAN has the identifiers of
+	// the packet's tags, the inner one in the lower 12 bits.
+	Wire uint8
+	VLAN uint32
 }
 
 // keyBytes is the length of a key's canonical form.
-const keyBytes = 39
+const keyBytes = 44
 
 func (k *Key) bytes() (b [keyBytes]byte) {
 	copy(b[0:], k.Src[:])
 	copy(b[16:], k.Dst[:])
 	binary.BigEndian.PutUint16(b[32:], k.SrcPort)
 	binary.BigEndian.PutUint16(b[34:], k.DstPort)
-	b[36], b[38] = byte(k.Protocol), byte(k.Group)
+	b[36], b[38], b[39] = byte(k.Protocol), byte(k.Group), k.Wire
+	binary.BigEndian.PutUint32(b[40:], k.VLAN)
 	if k.V6 {
 		b[37] = 1
 	}

@@ -59,7 +59,7 @@ type Engine struct {
 	proxy       *proxyPlugin
 	modules     moduleSet
 	moduleDirs  []string
-	chains      [NumHooks][]*Rule
+	chains      [numPlaces][]*Rule
 	nextNumber  InstanceNumber
 	configuring *Rule                 // the rule whose plugin instance is being made
 	retired     counters              // of instances that are gone

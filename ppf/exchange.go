@@ -222,20 +222,23 @@ func (x *Exchange) SendReceived() {
 // Emit sends an extra packet through the source; it never comes back to a hook
 // of ours. It allocates.
 func (x *Exchange) Emit(out *packet.Out) error {
-	head, err := out.Encode(make([]byte, packet.MaxHeaders))
-	if err != nil {
-		return err
-	}
-	if err := x.worker.engine.emit(append(head, out.Payload()...)); err != nil {
+	if err := x.emit(out); err != nil {
 		return err
 	}
 	x.worker.countersOf(x.Instance).flow[x.Dir].Emitted++
 	return nil
 }
 
-// Drops says whether Refuse with this reason drops the packet. In monitor it
-// passes, and an answer of ours would speak for a peer that answers itself.
-func (x *Exchange) Drops(r Reason) bool { return x.Instance.do(r, x) != DoMonitor }
+func (x *Exchange) emit(out *packet.Out) error {
+	if x.frame.Wire != nil {
+		return x.emitFrame(out)
+	}
+	head, err := out.Encode(make([]byte, packet.MaxHeaders))
+	if err != nil {
+		return err
+	}
+	return x.worker.engine.emit(append(head, out.Payload()...))
+}
 
 // MayAnswer says whether an answer of ours to this packet is within the
 // instance's rate limit, and counts it.

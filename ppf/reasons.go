@@ -45,6 +45,10 @@ var (
 	// ReasonKeyTaken is a connection whose replies would look like another's.
 	ReasonKeyTaken = newReason(ReasonInfo{Name: "conn.key-taken", Field: "tuple",
 		Doc: "another connection of the same hook already owns this tuple", Trips: "none known"})
+	// ReasonUnmatched is a frame on a wire that no instance matches.
+	ReasonUnmatched = newReason(ReasonInfo{Name: "inline.unmatched", Field: "ethernet.type",
+		Doc:   "no instance of the inline pair matches this frame: what nobody judges does not cross",
+		Trips: "protocols and addresses that the pair's instances leave out", Relax: "an instance of the pair that matches it, or one without match"})
 	// ReasonOthers is traffic of a server that no instance matches.
 	ReasonOthers = newReason(ReasonInfo{Name: "others.refused", Field: "tuple",
 		Doc:   "no instance matches this traffic, and the server refuses all other traffic",

@@ -63,6 +63,8 @@ func flowHooks(h Hook) [2][]Hook {
 		return [2][]Hook{{Output}, {Input}}
 	case Postrouting:
 		return [2][]Hook{{Postrouting, Input}, {Postrouting, Input}}
+	case InlineClient, InlineServer:
+		return [2][]Hook{{InlineClient}, {InlineServer}}
 	}
 	return [2][]Hook{{Forward}, {Forward}}
 }
@@ -75,8 +77,8 @@ func exchangeHooks() [2][]Hook { return [2][]Hook{{Forward, Output}, {Prerouting
 // snapshot is what workers read: the rules of every hook, in order. It is
 // replaced as a whole.
 type snapshot struct {
-	byHook [NumHooks]hookRules
-	all    ruleList // every rule once, for packets that hide what they are
+	byHook [numPlaces]hookRules
+	all    ruleList // every rule of netfilter's hooks once, for packets that hide what they are
 	refuse []netip.Prefix
 }
 
@@ -94,7 +96,7 @@ func (s *snapshot) refuses(a netip.Addr) bool {
 // publish builds a new snapshot from the rules and gives it to the workers;
 // Engine.mu is held.
 func (e *Engine) publish() {
-	ofPackets := slices.DeleteFunc(e.allRules(), func(r *Rule) bool { return r.Hooks[0] == HookNone })
+	ofPackets := slices.DeleteFunc(e.allRules(), func(r *Rule) bool { return r.Hooks[0] == HookNone || r.Hooks[0].Inline() })
 	s := &snapshot{all: newRuleList(ofPackets), refuse: e.refusePrefixes()}
 	for h := range e.chains {
 		hr := &s.byHook[h]
@@ -116,7 +118,7 @@ func (e *Engine) RefuseRules() []*Rule {
 	var list []*Rule
 	for i := range e.spec.Instances {
 		in := &e.spec.Instances[i]
-		if in.Others != OthersRefuse {
+		if in.Others != OthersRefuse || in.Hook.Inline() {
 			continue
 		}
 		all := Match{Server: in.Match.Server, Client: in.Match.Client, In: in.Match.In, Out: in.Match.Out}

@@ -24,9 +24,14 @@ type Frame struct {
 	// SrcMAC is the link-layer source address where HasMAC is set.
 	SrcMAC packet.MAC
 	HasMAC bool
+	// Wire is the inline pair that the frame came from; nil elsewhere.
+	Wire Wire
 	// CsumNotReady says that layer 4 checksums are not filled in yet
 	// (NFQA_SKB_CSUMNOTREADY): they must not be verified.
 	CsumNotReady bool
+	// PartialCsum says that the source can have a TCP or UDP checksum completed
+	// behind it: it is written as the sum of the pseudo header only.
+	PartialCsum bool
 	// GSO says that this is a super-packet that the kernel or the card will cut
 	// into segments (NFQA_SKB_GSO).
 	GSO bool
@@ -43,6 +48,9 @@ type Frame struct {
 	// received bytes go on unchanged. Body follows Head on the wire; it is a
 	// reference, usually into Data.
 	Head, Body []byte
+	// CsumStart is where in Head the header begins whose checksum is partial, and
+	// CsumField where in that header it stands; both are 0 where it is complete.
+	CsumStart, CsumField uint16
 	// Buf is room for Head.
 	Buf [packet.MaxHeaders]byte
 }

@@ -101,6 +101,9 @@ type Override struct {
 	Do     Do
 }
 
+// InlinePair names the two ports of a bump in the wire.
+type InlinePair struct{ Client, Server string }
+
 // Match is the everyday form of an instance's criteria: who the server is and
 // who its clients are. Flow turns it into Criteria.
 type Match struct {
@@ -133,7 +136,10 @@ type InstanceSpec struct {
 	Pos    Pos
 	Name   string
 	Source SourceKind
-	Hook   Hook // none for SourceListen
+	Hook   Hook // none for SourceListen, InlineClient for SourceInline
+	// Inline is the pair of SourceInline; its names also stand in Match.In and
+	// Match.Out.
+	Inline InlinePair
 	Match  Match
 	// Listen and Upstream are for SourceListen: where clients connect, and the
 	// server.

@@ -12,12 +12,12 @@ type Reason = packet.Reason
 // ReasonInfo describes a Reason; see [packet.ReasonInfo].
 type ReasonInfo = packet.ReasonInfo
 
-// Hook is a point where packets are taken: one of netfilter's five. The zero
-// value is HookNone; the numbers of the others minus one are the kernel's
-// (include/uapi/linux/netfilter.h, enum nf_inet_hooks).
+// Hook is a point where packets are taken: one of netfilter's five, or a port of
+// an inline pair. The zero value is HookNone; the numbers of netfilter's minus one
+// are the kernel's (include/uapi/linux/netfilter.h, enum nf_inet_hooks).
 type Hook uint8
 
-// The five netfilter hooks (thesis 1.3.1).
+// The five netfilter hooks (thesis 1.3.1), and the two ports of an inline pair.
 const (
 	HookNone Hook = iota
 	Prerouting
@@ -26,19 +26,29 @@ const (
 	Output
 	Postrouting
 
-	// NumHooks is the length of an array indexed by Hook.
+	// InlineClient takes the frames that come in at the client's port of a pair,
+	// InlineServer those that come in at the server's.
+	InlineClient
+	InlineServer
+
+	// NumHooks is the length of an array indexed by one of netfilter's hooks.
 	NumHooks = int(Postrouting) + 1
+	// numPlaces is the length of an array indexed by any Hook.
+	numPlaces = int(InlineServer) + 1
 )
 
-var hookNames = [NumHooks]string{"none", "prerouting", "input", "forward", "output", "postrouting"}
+var hookNames = [numPlaces]string{"none", "prerouting", "input", "forward", "output", "postrouting", "inline-client", "inline-server"}
 
 // String gives the hook's name as configuration spells it.
 func (h Hook) String() string {
-	if int(h) < NumHooks {
+	if int(h) < numPlaces {
 		return hookNames[h]
 	}
 	return fmt.Sprintf("hook(%d)", uint8(h))
 }
+
+// Inline reports whether the hook is a port of an inline pair.
+func (h Hook) Inline() bool { return h == InlineClient || h == InlineServer }
 
 // ParseHook is the inverse of String for the five netfilter hooks.
 func ParseHook(s string) (Hook, bool) {

@@ -47,7 +47,7 @@ func (w *worker) Handle(batch []Frame) {
 	follower := w.engine.follower.Load()
 	for i := range batch {
 		f := &batch[i]
-		f.Action, f.Head, f.Body = Drop, nil, nil
+		f.Action, f.Head, f.Body, f.CsumStart, f.CsumField = Drop, nil, nil, 0, 0
 		if w.timing != nil {
 			start := w.engine.env.Now()
 			w.decide(s, f)
@@ -149,11 +149,12 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 			x.key.Src, x.key.Dst, x.key.V6 = ip.Src16(), ip.Dst16(), true
 		}
 		x.hasKey = true
-	default:
+	case !x.Hook.Inline():
 		// A fragment is taken at PREROUTING for the instances of every hook.
 		rules = &s.all
 	}
 	if x.hasKey {
+		x.place(&x.key)
 		for _, group := range hr.groups {
 			x.key.Group = group
 			if c, d := w.engine.table.find(&x.key); c != nil {
@@ -217,6 +218,10 @@ func (w *worker) fillTuple(reason Reason, quoted bool) {
 		return
 	}
 	t.Src, t.Dst = in.Src(), in.Dst()
+	if in.Has(packet.HasARP) {
+		arp := in.ARP()
+		t.Src, t.Dst = arp.SenderIP(), arp.TargetIP()
+	}
 	t.Protocol = in.Proto()
 	t.HasProtocol = reason == packet.ReasonNone && !(in.IsICMPError() && x.Quote == nil) ||
 		in.Has(packet.HasIPv4) && !in.IsICMPError()
@@ -234,6 +239,17 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 	c.In++
 	c.InBytes += uint64(f.WireLen)
 	src, dst := w.x.In.Src(), w.x.In.Dst()
+	if f.Hook.Inline() {
+		c.Dropped++
+		if reason == packet.ReasonNone {
+			reason = ReasonUnmatched
+			w.x.value = uint64(w.x.In.EtherType())
+		} else {
+			w.x.value = uint64(len(f.Data))
+		}
+		w.countDrop(&w.engineOwn, reason, OutcomeDrop)
+		return
+	}
 	if !src.IsValid() {
 		c.Dropped++
 		w.x.value = uint64(len(f.Data))
@@ -299,11 +315,14 @@ func (w *worker) finish(v Verdict) {
 	}
 	if v.Action == Accept || v.Action == Repeat {
 		if !x.unchanged {
+			x.setLink(&x.Out)
+			x.Out.SetPartialSum(f.PartialCsum)
 			head, err := x.Out.Encode(f.Buf[:])
 			if err != nil {
 				v = x.Refuse(ReasonEncode, uint64(len(x.Out.Payload())))
 			} else {
 				f.Head, f.Body = head, x.Out.Payload()
+				f.CsumStart, f.CsumField = x.Out.PartialSumAt(head)
 			}
 		}
 	}

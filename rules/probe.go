@@ -116,7 +116,7 @@ func Examine() []Finding {
 		return []Finding{missing("nf_tables", err)}
 	}
 	defer k.Close()
-	return append(k.examine(), examineIPv6(), examineConntrack())
+	return append(k.examine(), k.examineIngress(), examineIPv6(), examineConntrack())
 }
 
 func (k *Kernel) examine() []Finding {

@@ -64,6 +64,9 @@ func newUnblock() *cobra.Command {
 	return &cobra.Command{
 		Use: "unblock", Short: "remove the rules that `on_exit: block` or a killed daemon left", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := endSilence(); err != nil {
+				return err
+			}
 			k, err := rules.OpenKernel()
 			if err != nil {
 				return err
@@ -75,7 +78,7 @@ func newUnblock() *cobra.Command {
 			}
 			switch state {
 			case rules.StateNone:
-				fmt.Println("nothing to remove: there is no table of ours")
+				fmt.Println("nothing to remove: there is no table of ours in family inet")
 				return nil
 			case rules.StateActive:
 				queues, err := k.Queues()

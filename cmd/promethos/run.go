@@ -204,7 +204,7 @@ func check(g *global, path string, plan bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print(rs)
+	fmt.Print(rs, rules.SilenceText(daemon.Ports(spec)))
 	return nil
 }
 

@@ -19,10 +19,10 @@ var update = flag.Bool("update", false, "rewrite generated documents")
 var withoutRFC = map[string]string{
 	"chain.*":           "rules of this program",
 	"conn.*":            "limits of this program",
-	"tcp.limit.*":       "limits of this program",
 	"source.*":          "limits of this program",
 	"wasm.*":            "limits of this program",
 	"others.refused":    "the operator's policy",
+	"inline.unmatched":  "the operator's policy",
 	"tcp.initiate":      "the operator's policy",
 	"tcp2.no-address":   "what the host has",
 	"tcp2.no-port":      "what the host has",
