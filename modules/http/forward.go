@@ -136,7 +136,7 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 		p.flaw = flaw
 		close(p.done) // first, so that who sees the reset knows why
 		if flaw.Reason != packet.ReasonNone {
-			reset(server) // what was sent must not look complete
+			ppf.Abort(server) // what was sent must not look complete
 		}
 	}()
 	c.answering = true
@@ -150,7 +150,7 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 		if f.Reason != packet.ReasonNone && !c.started {
 			c.up.conn.Close()
 		} else {
-			reset(c.up.conn)
+			ppf.Abort(c.up.conn)
 		}
 		<-p.done
 		p.flaw = Defect{}

@@ -3,7 +3,6 @@ package http
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"strings"
 
@@ -92,24 +91,7 @@ func (c *connection) refuse(f Defect, code int) {
 }
 
 // abort ends the client's connection so that no message on it looks complete.
-func (c *connection) abort() { reset(c.in.conn) }
-
-// reset closes a connection with RST where it can.
-func reset(conn net.Conn) {
-	inner := conn
-	for {
-		u, ok := inner.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		inner = u.NetConn()
-	}
-	if l, ok := inner.(interface{ SetLinger(sec int) error }); ok {
-		l.SetLinger(0)
-		inner.Close()
-	}
-	conn.Close()
-}
+func (c *connection) abort() { ppf.Abort(c.in.conn) }
 
 // lingerOctets is how much of a refused request is read after its answer.
 const lingerOctets = 256 << 10

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
 )
 
 // frameDecoder reads websocket frames (RFC 6455 §5.2) of one direction and
@@ -163,8 +164,8 @@ func (c *connection) switchProtocols() Defect {
 // halfClose ends one direction; after a defect it ends both.
 func (c *connection) halfClose(to *reader, r packet.Reason) {
 	if r != packet.ReasonNone {
-		reset(c.up.conn)
-		reset(c.in.conn)
+		ppf.Abort(c.up.conn)
+		ppf.Abort(c.in.conn)
 		return
 	}
 	if h, ok := to.conn.(interface{ CloseWrite() error }); !ok || h.CloseWrite() != nil {
