@@ -102,7 +102,7 @@ func (l *listener) close() {
 	l.net.Close()
 	l.mu.Lock()
 	for c := range l.open {
-		c.Close()
+		ppf.Abort(c) // what is under way must not look complete
 	}
 	l.open = nil
 	l.mu.Unlock()

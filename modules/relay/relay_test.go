@@ -31,6 +31,7 @@ type rig struct {
 	engine *ppf.Engine
 	addr   string
 	server net.Listener
+	end    func()
 }
 
 func newRig(t *testing.T, address, settings string) *rig {
@@ -63,7 +64,7 @@ instances:
 		t.Fatal(err)
 	}
 	a, _ := listeners.Addr("front")
-	return &rig{t, e, a.String(), l}
+	return &rig{t, e, a.String(), l, listeners.Close}
 }
 
 func (r *rig) dial() *net.TCPConn {
@@ -176,6 +177,16 @@ func TestReset(t *testing.T) {
 			wantReset(t, to)
 		})
 	}
+}
+
+// TestStop: what is under way when the listeners end does not look complete, to
+// neither end.
+func TestStop(t *testing.T) {
+	r := newRig(t, "127.0.0.1", "")
+	client, server := r.dial(), r.accept()
+	r.end()
+	wantReset(t, client)
+	wantReset(t, server)
 }
 
 // TestServerDown: who connects is reset.
