@@ -188,3 +188,37 @@ func TestInlineLink(t *testing.T) {
 		t.Error("no frames are counted at the server's port")
 	}
 }
+
+// TestInlineReload takes a pair away and brings it back under a running daemon.
+func TestInlineReload(t *testing.T) {
+	l := up(t, lab.Options{Inline: true})
+	p := port(t, web(t, l.Server).Addr)
+	d := start(t, l, wire("arp, tcp"))
+	reload := func(configuration string) {
+		t.Helper()
+		d.configure(t, configuration)
+		if r := run(t, l.Proxy, "reload", "--control", d.Control); r.status != 0 {
+			t.Fatal(r)
+		}
+	}
+	must(l.Client.Download(within(t, patience), dataURL(l.Server, families[0], p, 1000)))(t)
+	reload(empty)
+	if c, err := l.Client.Dial(within(t, refusedWithin), "tcp4", hostPort(l.Server, "tcp4", p)); err == nil {
+		c.Close()
+		t.Error("without the pair the server accepts connections")
+	}
+	for _, q := range d.accounted(t).Sources {
+		if strings.HasPrefix(q.Name, "inline") {
+			t.Errorf("%s is still there", q.Name)
+		}
+	}
+	reload(wire("arp, tcp"))
+	must(l.Client.Download(within(t, patience), dataURL(l.Server, families[0], p, 1000)))(t)
+	reload(wire("arp, tcp") + "    mode: strict\n")
+	must(l.Client.Download(within(t, patience), dataURL(l.Server, families[0], p, 1000)))(t)
+	d.configure(t, strings.ReplaceAll(wire("arp, tcp"), lab.ServerInterface, "nosuch0"))
+	if r := run(t, l.Proxy, "reload", "--control", d.Control); r.status == 0 || !strings.Contains(r.errors, "nosuch0") {
+		t.Errorf("a pair that is not there: %v", r)
+	}
+	must(l.Client.Download(within(t, patience), dataURL(l.Server, families[0], p, 1000)))(t)
+}

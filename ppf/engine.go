@@ -331,6 +331,9 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	}
 	proxy.Group = in.Hook
 	if e.exchanges(in.Chain[0]) {
+		if in.Hook.Inline() {
+			return nil, errors.New("chain: a function exchanges addresses, and an inline pair has none of its own (use source: nfqueue)")
+		}
 		proxy.Group = Forward
 	}
 	return proxy, e.proxy.bind(proxy)

@@ -2,6 +2,7 @@ package ppf_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	_ "github.com/promethos/promethos/modules/builtin"
@@ -114,4 +115,12 @@ func TestWireUnmatched(t *testing.T) {
 		t.Errorf("%v, %+v", frames[0].Action, b.Engine.ReasonCounts())
 	}
 	b.Accounted()
+}
+
+// TestWireExchange: what needs an address of this host is refused on a wire.
+func TestWireExchange(t *testing.T) {
+	problems := ppf.CheckSpec(&ppf.Spec{Instances: []ppf.InstanceSpec{onWire("tcp2")}})
+	if len(problems) != 1 || !strings.Contains(problems[0].What, "exchanges addresses") {
+		t.Errorf("problems %v", problems)
+	}
 }
