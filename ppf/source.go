@@ -67,15 +67,15 @@ type Handler interface {
 
 // SourceStats counts what a source saw, per queue or port.
 type SourceStats struct {
-	Name string `json:"name"` // "queue 20560"
+	Name string `json:"name"` // "queue 20560", "inline eth1"
 	// Received, Sent and Emitted count packets that came in, verdicts that let
 	// a packet go on, and extra packets.
 	Received uint64 `json:"received"`
 	Sent     uint64 `json:"sent"`
 	Emitted  uint64 `json:"emitted"`
-	// KernelDropped counts packets the kernel dropped because the queue was
-	// full, SocketDropped those that did not fit into our socket buffer, and
-	// VerdictErrors verdicts that the kernel refused.
+	// KernelDropped counts packets the kernel dropped because the queue was full,
+	// or that it could not hand over, SocketDropped those that did not fit into our
+	// socket buffer, and VerdictErrors verdicts or frames that the kernel refused.
 	KernelDropped uint64 `json:"kernel_dropped"`
 	SocketDropped uint64 `json:"socket_dropped"`
 	VerdictErrors uint64 `json:"verdict_errors"`
