@@ -86,6 +86,8 @@ func TestReadmeOperator(t *testing.T) {
 // TestReadmeYAML reads every piece of configuration in the README.
 func TestReadmeYAML(t *testing.T) {
 	list := blocks(t, "yaml")
+	t.Chdir(t.TempDir())
+	check(t, lab.WriteCertificate(".", "web", "localhost")) // the files that one of them names
 	for i, y := range append(list, list[0]+list[1]) {
 		if !strings.HasPrefix(y, "version") {
 			continue // a piece, read together with the first below
