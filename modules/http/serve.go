@@ -249,7 +249,7 @@ func (c *connection) early(b []byte, lineSeen *bool) Defect {
 				return c.req.defects.fatal
 			}
 			c.req.reset()
-		case len(line) > 0 && octets[line[0]]&inToken == 0:
+		case len(line) > 0 && octets[line[0]]&inToken == 0 && string(line) != "\r": // which may become an empty line
 			return Defect{Reason: ReasonLine, Offset: int64(len(b) - len(line))}
 		case len(line) > l.target+64:
 			return Defect{Reason: ReasonTargetLong, Offset: int64(l.target)}

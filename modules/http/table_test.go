@@ -163,7 +163,8 @@ func TestResponses(t *testing.T) {
 	}
 	for _, c := range table {
 		for _, size := range []int{0, 1} {
-			if size == 1 && (len(c.sent) > 2000 || strings.Contains(c.want, "surplus") || c.request == "HEAD") {
+			bodiless := c.request == "HEAD" || strings.HasPrefix(c.sent, "HTTP/1.1 204") || strings.HasPrefix(c.sent, "HTTP/1.1 304")
+			if size == 1 && (len(c.sent) > 2000 || strings.Contains(c.want, "surplus") || bodiless) {
 				continue // here it matters what is seen together
 			}
 			t.Run(fmt.Sprintf("%s/%d", c.name, size), func(t *testing.T) {
