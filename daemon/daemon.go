@@ -131,15 +131,18 @@ func Start(o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, d.host.Close)
-	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
-	if err = d.openKernel(workers); err != nil {
+	undo = append(undo, func() { d.closeKernel() })
+	if err = d.openKernel(); err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() { d.closeKernel() })
 	if d.listener, err = control.Listen(d.spec.Control); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { d.listener.Close() })
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
+	if err = d.openQueues(workers); err != nil {
+		return nil, err
+	}
 	if d.spec.Metrics != "" {
 		if d.pageListener, err = net.Listen("tcp", d.spec.Metrics); err != nil {
 			return nil, fmt.Errorf("metrics: %w (set `metrics:` to an address of this machine and a free port)", err)

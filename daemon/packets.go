@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,46 +16,48 @@ func takesPackets(spec *ppf.Spec) bool {
 	return len(spec.Instances) == 0 || slices.ContainsFunc(spec.Instances, func(in ppf.InstanceSpec) bool { return in.Source == ppf.SourceNFQueue })
 }
 
-// openKernel opens what selects and delivers packets. Where it may not, or the
-// kernel cannot, that is an error only for a file with instances that take
-// packets; with listeners and inline pairs alone the daemon goes on without.
-func (d *Daemon) openKernel(workers int) error {
-	err := func() (err error) {
-		if d.kernel, err = rules.OpenKernel(); err != nil {
-			return err
-		}
-		if d.features, err = d.kernel.Probe(); err != nil {
-			return err
-		}
-		d.closed, err = nfqueue.Open(d.queueConfig(workers, false))
-		return err
-	}()
-	if err == nil {
+// openKernel opens what selects packets.
+func (d *Daemon) openKernel() (err error) {
+	if d.kernel, err = rules.OpenKernel(); err == nil {
+		d.features, err = d.kernel.Probe()
+	}
+	return d.withoutPackets(err)
+}
+
+// openQueues opens what delivers packets, where openKernel did not say that there
+// will be none.
+func (d *Daemon) openQueues(workers int) (err error) {
+	if d.noPackets != nil {
 		return nil
 	}
-	d.closeKernel()
-	if takesPackets(d.spec) {
-		return err
+	d.closed, err = nfqueue.Open(d.queueConfig(workers, false))
+	return d.withoutPackets(err)
+}
+
+// withoutPackets judges why no packets can be taken. It is an error only for a
+// file with instances that take packets; with listeners and inline pairs alone the
+// daemon goes on without.
+func (d *Daemon) withoutPackets(why error) error {
+	if why == nil || takesPackets(d.spec) {
+		return why
 	}
-	d.noPackets = err
+	d.noPackets = why
+	_ = d.closeKernel() // nothing was changed yet
 	return nil
 }
 
-// closeKernel gives back what openKernel opened.
+// closeKernel gives back what openKernel and openQueues opened.
 func (d *Daemon) closeKernel() error {
-	var errs [2]error
+	var errs []error
 	if d.closed != nil {
-		errs[0] = d.closed.Close()
+		errs = append(errs, d.closed.Close())
 		d.closed = nil
 	}
 	if d.kernel != nil {
-		errs[1] = d.kernel.Close()
+		errs = append(errs, d.kernel.Close())
 		d.kernel = nil
 	}
-	if errs[0] != nil {
-		return errs[0]
-	}
-	return errs[1]
+	return errors.Join(errs...)
 }
 
 // mayTake refuses a file or rule that takes packets where the daemon runs
