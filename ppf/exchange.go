@@ -240,6 +240,10 @@ func (x *Exchange) emit(out *packet.Out) error {
 	return x.worker.engine.emit(append(head, out.Payload()...))
 }
 
+// Drops says whether Refuse with this reason drops the packet. In monitor it
+// passes, and an answer of ours would speak for a peer that answers itself.
+func (x *Exchange) Drops(r Reason) bool { return x.Instance.do(r, x) != DoMonitor }
+
 // MayAnswer says whether an answer of ours to this packet is within the
 // instance's rate limit, and counts it.
 func (x *Exchange) MayAnswer() bool { return x.Instance.answers.allow(x.Now) }

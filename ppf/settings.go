@@ -356,3 +356,14 @@ func editDistance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// ParseWord sets v to the place of a word in the list of an enum's names, for
+// its UnmarshalText.
+func ParseWord[T ~uint8](v *T, word []byte, names []string) error {
+	i := slices.Index(names, string(word))
+	if i < 0 {
+		return fmt.Errorf("%q is none of %v", word, names)
+	}
+	*v = T(i)
+	return nil
+}

@@ -19,6 +19,7 @@ var update = flag.Bool("update", false, "rewrite generated documents")
 var withoutRFC = map[string]string{
 	"chain.*":           "rules of this program",
 	"conn.*":            "limits of this program",
+	"tcp.limit.*":       "limits of this program",
 	"source.*":          "limits of this program",
 	"wasm.*":            "limits of this program",
 	"others.refused":    "the operator's policy",

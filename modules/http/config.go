@@ -27,7 +27,7 @@ var unknownNames = []string{"by-mode", "pass-token", "drop", "refuse"}
 func (u Unknown) String() string { return unknownNames[u] }
 
 // UnmarshalText is the inverse of String.
-func (u *Unknown) UnmarshalText(b []byte) error { return parseWord(u, b, unknownNames) }
+func (u *Unknown) UnmarshalText(b []byte) error { return ppf.ParseWord(u, b, unknownNames) }
 
 // RouteMode is the instance's mode, or another one for a route.
 type RouteMode uint8
@@ -50,7 +50,7 @@ func (m RouteMode) mode() ppf.Mode {
 }
 
 // UnmarshalText is the inverse of String.
-func (m *RouteMode) UnmarshalText(b []byte) error { return parseWord(m, b, routeModeNames) }
+func (m *RouteMode) UnmarshalText(b []byte) error { return ppf.ParseWord(m, b, routeModeNames) }
 
 // Policy holds the settings that a route may have of its own.
 type Policy struct {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/promethos/promethos/ppf"
 )
@@ -56,16 +55,7 @@ var choiceNames = []string{"refuse", "decode", "keep"}
 func (c Choice) String() string { return choiceNames[c] }
 
 // UnmarshalText is the inverse of String.
-func (c *Choice) UnmarshalText(b []byte) error { return parseWord(c, b, choiceNames) }
-
-func parseWord[T ~uint8](dst *T, b []byte, words []string) error {
-	i := slices.Index(words, string(b))
-	if i < 0 {
-		return fmt.Errorf("%q is none of %v", b, words)
-	}
-	*dst = T(i)
-	return nil
-}
+func (c *Choice) UnmarshalText(b []byte) error { return ppf.ParseWord(c, b, choiceNames) }
 
 // Path gives the canonical path, "*" for OPTIONS *.
 func (r *Request) Path() string { return string(r.target.path) }

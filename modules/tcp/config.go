@@ -3,7 +3,10 @@ package tcp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/promethos/promethos/ppf"
 )
 
 // Config holds the settings of the user functions tcp and tcp2. All times are
@@ -22,16 +25,72 @@ type Config struct {
 	// Adopt is how long after the instance was made a connection that is in
 	// full swing is taken over; default 120s, 0s: never.
 	Adopt time.Duration `conf:"adopt"`
+	// Midstream is what becomes of segments whose connection is not known after
+	// that time; default refuse.
+	Midstream Midstream `conf:"midstream"`
 	// Connections limits the connections of the instance; 0, the default: no
 	// limit but the table's.
 	Connections int `conf:"connections"`
+	// ClientConnections limits the connections of one client: an IPv4 address, or
+	// an IPv6 network of 64 bits; 0, the default: none, since many clients may
+	// stand behind one address.
+	ClientConnections int `conf:"client_connections"`
+	// HalfOpenConnections limits the instance's connections whose handshake is
+	// not complete; 0, the default: none.
+	HalfOpenConnections int `conf:"half_open_connections"`
+	// MSSMin is the least MSS that a client may announce, in bytes; default 88:
+	// 40 bytes of options and 48 of data, the least that Linux lets a program ask
+	// for (TCP_MAXSEG). 0: any.
+	MSSMin int `conf:"mss_min"`
+	// MSSMax lowers what either side announces, in bytes; 0, the default: as it is.
+	MSSMax int `conf:"mss_max"`
+	// Urgent is what becomes of urgent data; default inline.
+	Urgent Urgent `conf:"urgent"`
 }
+
+// Midstream says what becomes of a segment whose connection is not known.
+type Midstream uint8
+
+// The ways.
+const (
+	// MidstreamRefuse drops it and tells its sender with a RST.
+	MidstreamRefuse Midstream = iota
+	// MidstreamAdopt takes its connection over at any time.
+	MidstreamAdopt
+)
+
+var midstreamNames = []string{"refuse", "adopt"}
+
+// String gives the word of the configuration.
+func (m Midstream) String() string { return midstreamNames[m] }
+
+// UnmarshalText is the inverse of String.
+func (m *Midstream) UnmarshalText(b []byte) error { return ppf.ParseWord(m, b, midstreamNames) }
+
+// Urgent says what becomes of a segment with the URG flag or a pointer.
+type Urgent uint8
+
+// The ways.
+const (
+	// UrgentInline leaves both out; the data stays where it is in the stream.
+	UrgentInline Urgent = iota
+	// UrgentRefuse drops it.
+	UrgentRefuse
+)
+
+var urgentNames = []string{"inline", "refuse"}
+
+// String gives the word of the configuration.
+func (u Urgent) String() string { return urgentNames[u] }
+
+// UnmarshalText is the inverse of String.
+func (u *Urgent) UnmarshalText(b []byte) error { return ppf.ParseWord(u, b, urgentNames) }
 
 // DefaultConfig gives the defaults.
 func DefaultConfig() *Config {
 	return &Config{
 		HalfOpen: time.Minute, Established: 120 * time.Hour, Closing: 10 * time.Minute, Closed: time.Minute,
-		Adopt: 2 * time.Minute,
+		Adopt: 2 * time.Minute, MSSMin: 88,
 	}
 }
 
@@ -49,8 +108,24 @@ func (c *Config) Validate() error {
 	if c.Adopt < 0 || c.Adopt > time.Hour {
 		errs = append(errs, fmt.Errorf("adopt: %v is out of range (0s to 1h)", c.Adopt))
 	}
-	if c.Connections < 0 {
-		errs = append(errs, fmt.Errorf("connections: %d is negative (0 means no limit)", c.Connections))
+	for _, l := range []struct {
+		name string
+		n    int
+	}{{"connections", c.Connections}, {"client_connections", c.ClientConnections}, {"half_open_connections", c.HalfOpenConnections}} {
+		if l.n < 0 {
+			errs = append(errs, fmt.Errorf("%s: %d is negative (0 means no limit)", l.name, l.n))
+		}
+	}
+	for _, m := range []struct {
+		name string
+		n    int
+	}{{"mss_min", c.MSSMin}, {"mss_max", c.MSSMax}} {
+		if m.n < 0 || m.n > math.MaxUint16 {
+			errs = append(errs, fmt.Errorf("%s: %d is out of range (0 to 65535)", m.name, m.n))
+		}
+	}
+	if c.MSSMax > 0 && c.MSSMax < c.MSSMin {
+		errs = append(errs, fmt.Errorf("mss_max: %d is less than mss_min, %d", c.MSSMax, c.MSSMin))
 	}
 	return errors.Join(errs...)
 }

@@ -16,7 +16,7 @@ var (
 
 	ReasonMidstream = refused("tcp.midstream", "tcp.flags", "9293 §3.10.7.1",
 		"a segment of a connection whose start was not seen",
-		"connections older than the proxy, after the grace period", "modules: {tcp: {adopt: 120s}}")
+		"connections older than the proxy, after the grace period", "modules: {tcp: {midstream: adopt}}")
 	ReasonState = refused("tcp.state", "tcp.flags", "9293 §3.3.2",
 		"the segment does not fit the state of its connection", "none known", "")
 	ReasonInitiate = refused("tcp.initiate", "tcp.flags", "",
@@ -25,6 +25,21 @@ var (
 	ReasonAuthOption = refused("tcp.option.authentication", "tcp.option.kind", "5925 §2.2",
 		"the segment is signed (MD5 or TCP-AO), and a rebuilt one cannot be",
 		"BGP and LDP sessions with passwords", "match: {not: …} for these peers", "CVE-2019-12260")
+
+	ReasonMSS = refused("tcp.mss", "tcp.option.mss", "9293 §3.7.1",
+		"the client announces an MSS below the floor, and would have the server cut its data into tiny segments",
+		"clients behind links with tiny frames", "modules: {tcp: {mss_min: 0}}",
+		"CVE-2019-11477", "CVE-2019-11478", "CVE-2019-11479")
+	ReasonLimitClient = refused("tcp.limit.client", "ip.source", "",
+		"the client has as many connections as it may have",
+		"many clients behind one address", "modules: {tcp: {client_connections: 0}}")
+	ReasonLimitHalfOpen = refused("tcp.limit.half-open", "tcp.flags", "4987 §3.4",
+		"the instance has as many half-open connections as it may have",
+		"bursts of new connections", "modules: {tcp: {half_open_connections: 0}}")
+	ReasonUrgentRefused = refused("tcp.urgent", "tcp.urgent", "6093 §5",
+		"the segment has urgent data and the instance wants none",
+		"telnet and rlogin interrupts", "modules: {tcp: {urgent: inline}}",
+		"CVE-2019-12255", "CVE-2019-12261", "CVE-2019-12263", "CVE-2020-17437", "CVE-2021-31400")
 
 	ReasonReserved = repaired("tcp.reserved-cleared", "tcp.reserved", "9293 §3.1", "reserved bits are cleared", "none known", "")
 	ReasonUrgent   = repaired("tcp.urgent-removed", "tcp.urgent", "6093 §3",

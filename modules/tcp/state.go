@@ -160,6 +160,9 @@ var phaseNames = [numPhases]string{"SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "F
 // String gives the standard's word that fits best.
 func (p phase) String() string { return phaseNames[p] }
 
+// halfOpen says that the handshake is not complete.
+func (p phase) halfOpen() bool { return p == phaseSynSent || p == phaseSynReceived }
+
 // phaseOf judges by both sides; opener is the side that opened the connection.
 func phaseOf(opener, other State) phase {
 	switch {

@@ -106,9 +106,9 @@ func TestConfigValidate(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("defaults: %v", err)
 	}
-	bad := &Config{Adopt: -1, Connections: -1}
+	bad := &Config{Adopt: -1, Connections: -1, ClientConnections: -1, HalfOpenConnections: -1, MSSMin: 65536, MSSMax: 1}
 	err := bad.Validate()
-	for _, name := range []string{"half_open", "established", "closing", "closed", "adopt", "connections"} {
+	for _, name := range []string{"half_open", "established", "closing", "closed", "adopt", "connections", "client_connections", "half_open_connections", "mss_min", "mss_max"} {
 		if err == nil || !strings.Contains(err.Error(), name+":") {
 			t.Errorf("no problem with %s in %v", name, err)
 		}

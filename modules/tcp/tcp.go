@@ -2,7 +2,7 @@ package tcp
 
 import (
 	"context"
-	"net/netip"
+	"math"
 	"time"
 
 	"github.com/promethos/promethos/modules/ip"
@@ -24,12 +24,13 @@ type module struct{}
 var _ ppf.Module = (*module)(nil)
 
 func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
+	histories := ppf.NewState[History](host)
 	return host.Register(ppf.UserFunction{
 		Name: "tcp", Doc: "tracks TCP connections and builds every segment anew",
 		Level: ppf.LevelPacket, Layer: 4,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return NewTracker(b.Settings.(*Config), b.Instance.Since, nil), nil
+			return NewTracker(b.Settings.(*Config), b.Instance.Since, histories, nil), nil
 		},
 	})
 }
@@ -46,13 +47,23 @@ type Translator interface {
 	Closed(c *ppf.Conn)
 }
 
-// Tracker is the processor of tcp and of functions built on it. The state of a
-// connection stands in the Received and Sent fields of its halves.
+// History is what a tracker remembers of one connection beside the states in
+// the Received and Sent fields of its halves. Modules with trackers make the
+// column of it in Start.
+type History struct {
+	counts counted
+}
+
+// Tracker is the processor of tcp and of functions built on it.
 type Tracker struct {
-	timeout    [numPhases]int64 // ns
-	adoptUntil int64            // ns since 1970
-	limit      int
-	translator Translator
+	timeout        [numPhases]int64 // ns
+	adoptUntil     int64            // ns since 1970
+	limit          int
+	limits         *limits // nil: none
+	mssMin, mssMax uint16  // bytes; 0: any
+	refuseUrgent   bool
+	histories      *ppf.State[History]
+	translator     Translator
 }
 
 var (
@@ -62,17 +73,24 @@ var (
 )
 
 // NewTracker makes a tracker. since is when its instance was made, the start of
-// the grace period, in nanoseconds since 1970; translator may be nil.
-func NewTracker(c *Config, since int64, translator Translator) *Tracker {
-	t := &Tracker{limit: c.Connections, translator: translator}
+// the grace period, in nanoseconds since 1970; histories is the column of the
+// module; translator may be nil.
+func NewTracker(c *Config, since int64, histories *ppf.State[History], translator Translator) *Tracker {
+	t := &Tracker{
+		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax),
+		refuseUrgent: c.Urgent == UrgentRefuse, histories: histories, translator: translator,
+	}
 	for p, d := range [numPhases]time.Duration{
 		phaseSynSent: c.HalfOpen, phaseSynReceived: c.HalfOpen, phaseEstablished: c.Established,
 		phaseFinWait: c.Closing, phaseCloseWait: c.Closing, phaseTimeWait: c.Closed, phaseClosed: c.Closed,
 	} {
 		t.timeout[p] = int64(d)
 	}
-	if translator == nil && c.Adopt > 0 {
-		// An exchanged address cannot be guessed, so only tcp itself adopts.
+	switch { // an exchanged address cannot be guessed, so only tcp itself adopts
+	case translator != nil:
+	case c.Midstream == MidstreamAdopt:
+		t.adoptUntil = math.MaxInt64
+	default:
 		t.adoptUntil = since + int64(c.Adopt)
 	}
 	return t
@@ -110,10 +128,10 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	if flags&packet.ACK != 0 {
 		out.Ack = in.Ack()
 	}
-	if v, stop := options(x, in, &out); stop {
+	if v, stop := t.options(x, in, &out); stop {
 		return v
 	}
-	payload, v, stop := cleanup(x, in)
+	payload, v, stop := t.cleanup(x, in)
 	if stop {
 		return v
 	}
@@ -123,42 +141,9 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	return t.build(x, &out, payload)
 }
 
-// options parses the received options and chooses what is carried over.
-func options(x *ppf.Exchange, in packet.TCPView, out *packet.TCP) (ppf.Verdict, bool) {
-	o := &out.Options
-	if r := in.ParseOptions(o); r != packet.ReasonNone {
-		return x.Refuse(r, uint64(in.HeaderLen()-packet.TCPMinLen)), true
-	}
-	if o.Has == 0 {
-		return ppf.Verdict{}, false
-	}
-	if o.Has&(packet.OptMD5|packet.OptAO) != 0 {
-		return x.Refuse(ReasonAuthOption, uint64(o.Has)), true
-	}
-	if in.Flags()&packet.SYN != 0 {
-		// Offers that a peer may ignore are left out: normal business.
-		o.Has &= packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptTimestamps
-		return ppf.Verdict{}, false
-	}
-	const synOnly = packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptFastOpen
-	if o.Has&synOnly != 0 {
-		if v, stop := x.Finding(ReasonSynOnly, uint64(o.Has&synOnly)); stop {
-			return v, true
-		}
-	}
-	const known = packet.OptSACK | packet.OptTimestamps
-	if extra := o.Has &^ (synOnly | known); extra != 0 {
-		if v, stop := x.Finding(ReasonUnknownOption, uint64(extra)); stop {
-			return v, true
-		}
-	}
-	o.Has &= known
-	return ppf.Verdict{}, false
-}
-
 // cleanup finds what has one safe meaning outside the options, and gives the
 // payload that goes on.
-func cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v ppf.Verdict, stop bool) {
+func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v ppf.Verdict, stop bool) {
 	flags := in.Flags()
 	payload = x.In.Payload()
 	// The AE bit on a SYN is an AccECN offer (RFC 9768), which a peer may ignore.
@@ -168,6 +153,9 @@ func cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v ppf.Verdict,
 		}
 	}
 	if flags&packet.URG != 0 || in.Urgent() != 0 {
+		if t.refuseUrgent {
+			return nil, x.Refuse(ReasonUrgentRefused, uint64(in.Urgent())), true
+		}
 		if v, stop = x.Finding(ReasonUrgent, uint64(in.Urgent())); stop {
 			return nil, v, true
 		}
@@ -201,13 +189,17 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags) (ppf.Verdict, bo
 	state := next(ev, State(own.Received), State(peer.Received), x.Instance.Half())
 	if state == Invalid {
 		if ev == evSyn {
-			challenge(x, own, peer)
+			challenge(x, ReasonState, own, peer)
 		}
 		return x.Refuse(ReasonState, uint64(flags)), true
 	}
 	own.Received = uint8(state)
 	own.Copy(x.In, ppf.CopyAll)
-	x.SetDeadline(x.Now + t.timeout[t.phase(x.Conn)])
+	p := t.phase(x.Conn)
+	if t.limits != nil {
+		t.limits.moved(&t.histories.Of(x.Conn).counts, x.Conn, p.halfOpen())
+	}
+	x.SetDeadline(x.Now + t.timeout[p])
 	return ppf.Verdict{}, false
 }
 
@@ -218,13 +210,19 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 	switch {
 	case ev == evSyn:
 		if !x.Instance.MayOpen(x.Dir) {
-			refuseSyn(x)
+			refuseSyn(x, ReasonInitiate)
 			return x.Refuse(ReasonInitiate, uint64(flags)), true
 		}
 	case ev == evAck && x.Now < t.adoptUntil, ev == evFin && x.Now < t.adoptUntil:
 		initial = Established
 	default:
+		refuseMidstream(x, ev)
 		return x.Refuse(ReasonMidstream, uint64(flags)), true
+	}
+	if t.limits != nil {
+		if r := t.limits.room(x.Client(), initial == Silent); r != packet.ReasonNone {
+			return x.Refuse(r, uint64(t.limits.of(r))), true
+		}
 	}
 	if r := x.Create(t.limit); r != packet.ReasonNone {
 		return x.Refuse(r, uint64(t.limit)), true
@@ -235,45 +233,11 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 	if t.translator != nil {
 		if r := t.translator.Open(x); r != packet.ReasonNone {
 			x.Delete()
-			refuseSyn(x)
+			refuseSyn(x, r)
 			return x.Refuse(r, uint64(flags)), true
 		}
 	}
 	return ppf.Verdict{}, false
-}
-
-// challenge answers a SYN in the middle of a connection as its peer would (RFC
-// 5961 §4.2): a sender that lost the connection answers with a RST, which ends
-// it, and its next SYN opens a new one.
-func challenge(x *ppf.Exchange, own, peer *ppf.Half) {
-	if !x.MayAnswer() {
-		return
-	}
-	in := x.In.TCP()
-	var out packet.Out
-	ip.SetHeader(&out, x.In.Dst(), x.In.Src())
-	out.SetTCP(packet.TCP{
-		SrcPort: in.DstPort(), DstPort: in.SrcPort(), Seq: own.L4.Ack, Ack: peer.L4.Ack, Flags: packet.ACK, Window: peer.L4.Window,
-	})
-	if err := x.Emit(&out); err != nil {
-		x.Report("tcp: challenge ACK: %v", err)
-	}
-}
-
-// refuseSyn answers a SYN as a closed port would (RFC 9293 §3.10.7.1).
-func refuseSyn(x *ppf.Exchange) {
-	if !x.MayAnswer() {
-		return
-	}
-	in := x.In.TCP()
-	var out packet.Out
-	ip.SetHeader(&out, x.In.Dst(), x.In.Src())
-	out.SetTCP(packet.TCP{
-		SrcPort: in.DstPort(), DstPort: in.SrcPort(), Ack: in.Seq().Add(1), Flags: packet.RST | packet.ACK,
-	})
-	if err := x.Emit(&out); err != nil {
-		x.Report("tcp: RST for a refused SYN: %v", err)
-	}
 }
 
 // finished reports whether a SYN may start x.Conn's tuple anew.
@@ -315,8 +279,11 @@ func (t *Tracker) Sent(x *ppf.Exchange) {
 	}
 }
 
-// Freed lets the translator give back what it holds for the connection.
+// Freed gives back what limits and translator hold for the connection.
 func (t *Tracker) Freed(c *ppf.Conn) {
+	if t.limits != nil {
+		t.limits.freed(&t.histories.Of(c).counts, c)
+	}
 	if t.translator != nil {
 		t.translator.Closed(c)
 	}
@@ -327,79 +294,3 @@ func (t *Tracker) StateName(c *ppf.Conn) string { return t.phase(c).String() }
 
 // HalfStateName names a side's state.
 func (t *Tracker) HalfStateName(s uint8) string { return State(s).String() }
-
-// icmpError builds an ICMP error about a connection anew: who sent it and what
-// it says is carried over, what it quotes comes from the connection's own
-// state, in the addresses that the receiver of the error knows.
-func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
-	if x.Quote == nil || x.Quote.Proto != packet.ProtoTCP || x.Conn == nil && !ownError(x) {
-		return x.Refuse(ReasonUnrelated, 0)
-	}
-	if v, stop := ip.Verify(x); stop {
-		return v
-	}
-	// The flow in which the error travels leads to the sender of what is
-	// quoted; that sender's own flow is the other one.
-	quoted := x.QuotedKey()
-	src := x.In.Src()
-	if t.translator != nil && src == x.Quote.Dst() {
-		src = quoted.DstAddr()
-	}
-	if v, stop := ip.Build(x, src, quoted.SrcAddr()); stop {
-		return v
-	}
-	q := *x.Quote
-	q.SetEndpoints(netip.AddrPortFrom(quoted.SrcAddr(), quoted.SrcPort), netip.AddrPortFrom(quoted.DstAddr(), quoted.DstPort))
-	if x.In.Has(packet.HasICMPv4) {
-		return icmp4(x, q)
-	}
-	return icmp6(x, q)
-}
-
-// ownError reports an error that this machine's kernel made itself, about a
-// packet that did not come as far as our hook: a hop limit that ended here, a
-// missing route.
-func ownError(x *ppf.Exchange) bool {
-	return x.InDev.Index == 0 && (x.Hook == ppf.Output || x.Hook == ppf.Postrouting)
-}
-
-// minMTU4 is the smallest path MTU IPv4 knows (RFC 791 §3.2), minMTU6 that of
-// IPv6 (RFC 8200 §5).
-const (
-	minMTU4 = 68
-	minMTU6 = 1280
-)
-
-func icmp4(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
-	in := x.In.ICMPv4()
-	out := packet.ICMPv4{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
-	switch in.Type() {
-	case packet.ICMPv4Unreachable:
-		if in.Code() == packet.ICMPv4CodeFragNeeded {
-			if out.MTU = in.MTU(); out.MTU != 0 && out.MTU < minMTU4 {
-				return x.Refuse(ReasonICMPMTU, uint64(out.MTU))
-			}
-		}
-	case packet.ICMPv4TimeExceeded:
-	default:
-		return x.Refuse(ReasonICMPType, uint64(in.Type()))
-	}
-	x.Out.SetICMPv4(out)
-	return ppf.Verdict{Action: ppf.Accept}
-}
-
-func icmp6(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
-	in := x.In.ICMPv6()
-	out := packet.ICMPv6{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
-	switch in.Type() {
-	case packet.ICMPv6PacketTooBig:
-		if out.MTU = in.MTU(); out.MTU < minMTU6 {
-			return x.Refuse(ReasonICMPMTU, uint64(out.MTU))
-		}
-	case packet.ICMPv6Unreachable, packet.ICMPv6TimeExceeded:
-	default:
-		return x.Refuse(ReasonICMPType, uint64(in.Type()))
-	}
-	x.Out.SetICMPv6(out)
-	return ppf.Verdict{Action: ppf.Accept}
-}

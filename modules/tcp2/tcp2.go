@@ -37,12 +37,13 @@ type module struct{}
 var _ ppf.Module = (*module)(nil)
 
 func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
+	histories := ppf.NewState[tcp.History](host)
 	return host.Register(ppf.UserFunction{
 		Name: "tcp2", Doc: "tcp, with the client's address exchanged for that of the outgoing interface",
 		Level: ppf.LevelPacket, Layer: 3, ExchangesAddress: true,
 		Settings: func() any { return tcp.DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return tcp.NewTracker(b.Settings.(*tcp.Config), b.Instance.Since, &exchanger{b.Env}), nil
+			return tcp.NewTracker(b.Settings.(*tcp.Config), b.Instance.Since, histories, &exchanger{b.Env}), nil
 		},
 	})
 }

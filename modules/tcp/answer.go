@@ -1,0 +1,45 @@
+package tcp
+
+import (
+	"github.com/promethos/promethos/modules/ip"
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// answer sends h back to the sender of a segment that is refused for r, within
+// the rate limit. Where the segment passes all the same, as in monitor, its
+// receiver answers.
+func answer(x *ppf.Exchange, r ppf.Reason, h packet.TCP) {
+	if !x.Drops(r) || !x.MayAnswer() {
+		return
+	}
+	in := x.In.TCP()
+	h.SrcPort, h.DstPort = in.DstPort(), in.SrcPort()
+	var out packet.Out
+	ip.SetHeader(&out, x.In.Dst(), x.In.Src())
+	out.SetTCP(h)
+	if err := x.Emit(&out); err != nil {
+		x.Report("tcp: answer %v: %v", h.Flags, err)
+	}
+}
+
+// challenge answers a SYN in the middle of a connection as its peer would (RFC
+// 5961 §4.2): a sender that lost the connection answers with a RST, which ends
+// it, and its next SYN opens a new one.
+func challenge(x *ppf.Exchange, r ppf.Reason, own, peer *ppf.Half) {
+	answer(x, r, packet.TCP{Seq: own.L4.Ack, Ack: peer.L4.Ack, Flags: packet.ACK, Window: peer.L4.Window})
+}
+
+// refuseSyn answers a SYN as a closed port would (RFC 9293 §3.10.7.1).
+func refuseSyn(x *ppf.Exchange, r ppf.Reason) {
+	answer(x, r, packet.TCP{Ack: x.In.TCP().Seq().Add(1), Flags: packet.RST | packet.ACK})
+}
+
+// refuseMidstream tells the sender of a segment that its connection is not
+// known, so that it opens a new one at once instead of waiting (RFC 9293
+// §3.10.7.1). A RST is never answered.
+func refuseMidstream(x *ppf.Exchange, ev event) {
+	if ev != evRst {
+		answer(x, ReasonMidstream, packet.TCP{Seq: x.In.TCP().Ack(), Flags: packet.RST})
+	}
+}
