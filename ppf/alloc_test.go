@@ -12,12 +12,12 @@ import (
 // TestNoAllocationsElsewhere: what an attacker can send as fast as he likes
 // costs no memory either, once the events of this second are told.
 func TestNoAllocationsElsewhere(t *testing.T) {
-	v6 := ppftest.Segment{Src: ppftest.Client6, Dst: ppftest.Server6, TCP: packet.TCP{Flags: packet.ACK}, Payload: make([]byte, 100)}
-	mend := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.ACK},
+	v6 := ppftest.Segment{Src: ppftest.Client6, Dst: ppftest.Server6, TCP: ppftest.Header(packet.ACK, 1, 1), Payload: make([]byte, 100)}
+	mend := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.ACK, 1, 1),
 		EditIP: func(ip []byte) []byte { return append(ip, 7, 3, 4, 0) }}
 	null := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4}
-	stranger := ppftest.Segment{Src: ppftest.Server4, Dst: netip.AddrPortFrom(ppftest.Client4.Addr(), 7), TCP: packet.TCP{Flags: packet.RST}}
-	fragment := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.ACK},
+	stranger := ppftest.Segment{Src: ppftest.Server4, Dst: netip.AddrPortFrom(ppftest.Client4.Addr(), 7), TCP: ppftest.Header(packet.RST, 1, 1)}
+	fragment := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.ACK, 1, 1),
 		EditIP: func(ip []byte) []byte { ip[7] = 9; return ip }}
 	for _, tt := range []struct {
 		name   string

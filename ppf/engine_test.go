@@ -93,7 +93,7 @@ func (oddProcessor) Process(x *ppf.Exchange) ppf.Verdict {
 
 // to builds a segment for a port of the server.
 func to(t testing.TB, port uint16) []byte {
-	return ppftest.Segment{Src: ppftest.Client4, Dst: netip.AddrPortFrom(ppftest.Server4.Addr(), port), TCP: packet.TCP{Flags: packet.ACK}}.Bytes(t)
+	return ppftest.Segment{Src: ppftest.Client4, Dst: netip.AddrPortFrom(ppftest.Server4.Addr(), port), TCP: ppftest.Header(packet.ACK, 1, 1)}.Bytes(t)
 }
 
 // TestVerdicts wants one verdict on every path, and a count for it.
@@ -123,7 +123,7 @@ func TestVerdicts(t *testing.T) {
 		{"no layer 4", ppftest.Join(bytes.Clone(ip), nil, nil), ppf.Drop, "tcp.truncated"},
 		{"data offset", ppftest.Join(bytes.Clone(ip), append(bytes.Clone(tcp[:12]), 0x40, 0x10, 0, 0, 0, 0, 0, 0), nil), ppf.Drop, "tcp.data-offset"},
 		{"fragment reaches the chain", ppftest.Join(bytes.Clone(ip), tcp, func(b []byte) []byte { b[7] = 9; return b }), ppf.Accept, ""},
-		{"no instance", ppftest.Segment{Src: ppftest.Client4, Dst: netip.MustParseAddrPort("203.0.113.9:80"), TCP: packet.TCP{Flags: packet.ACK}}.Bytes(t), ppf.Accept, ""},
+		{"no instance", ppftest.Segment{Src: ppftest.Client4, Dst: netip.MustParseAddrPort("203.0.113.9:80"), TCP: ppftest.Header(packet.ACK, 1, 1)}.Bytes(t), ppf.Accept, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestApply(t *testing.T) {
 	a, c := ppftest.Instance("a", "tcp"), ppftest.Instance("c", "tcp")
 	c.Match.Server = []netip.Prefix{netip.MustParsePrefix("203.0.113.77/32")}
 	b := ppftest.New(t, a, c)
-	syn := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.SYN}}.Bytes(t)
+	syn := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)}.Bytes(t)
 	b.Send(ppf.Forward, syn)
 	numbers := b.Engine.Instances()[0].Number
 
@@ -323,7 +323,7 @@ func TestCommands(t *testing.T) {
 	if list := e.Instances(); len(list) != 1 || list[0].Name != cs.String()+"/0" || list[0].Number[1] != 0 {
 		t.Fatalf("half instance: %+v", list)
 	}
-	syn := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.SYN}}.Bytes(t)
+	syn := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)}.Bytes(t)
 	if action, out := b.Send(ppf.Forward, syn); action != ppf.Accept || bytes.Equal(out, syn) {
 		t.Errorf("a SYN through a half instance: %v, as received: %v", action, bytes.Equal(out, syn))
 	}
@@ -410,8 +410,8 @@ func TestGroups(t *testing.T) {
 	first, second := ppftest.Instance("first", "tcp"), ppftest.Instance("second", "tcp")
 	first.Hook = ppf.Prerouting
 	b := ppftest.New(t, first, second)
-	seg := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.SYN}}
-	back := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: packet.TCP{Flags: packet.SYN | packet.ACK}}
+	seg := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)}
+	back := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: ppftest.Header(packet.SYN|packet.ACK, 1, 1)}
 	for _, s := range []ppftest.Segment{seg, back} {
 		data := s.Bytes(t)
 		for _, hook := range []ppf.Hook{ppf.Prerouting, ppf.Forward} {
@@ -433,7 +433,7 @@ func TestGroups(t *testing.T) {
 func TestAccountingRandom(t *testing.T) {
 	b := ppftest.New(t, ppftest.Instance("a", "tcp"))
 	rng := rand.New(rand.NewPCG(3, 4))
-	base := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.SYN}}.Bytes(t)
+	base := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)}.Bytes(t)
 	const n = 20_000
 	for range n {
 		data := bytes.Clone(base)
@@ -476,7 +476,7 @@ func TestHammer(t *testing.T) {
 			for ctx.Err() == nil {
 				for j := range frames {
 					src := netip.AddrPortFrom(ppftest.Client4.Addr(), uint16(1000+rng.IntN(50)))
-					seg := ppftest.Segment{Src: src, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.TCPFlags(rng.IntN(64))}}
+					seg := ppftest.Segment{Src: src, Dst: ppftest.Server4, TCP: ppftest.Header(packet.TCPFlags(rng.IntN(64)), 1, 1)}
 					if rng.IntN(2) == 0 {
 						seg.Src, seg.Dst = seg.Dst, seg.Src
 					}
@@ -543,18 +543,19 @@ func TestHammer(t *testing.T) {
 // of it.
 func established(tb testing.TB, payload int) (*ppftest.Bench, []ppf.Frame) {
 	b := ppftest.New(tb, ppftest.Instance("a", "tcp"))
-	options := packet.TCPOptions{Has: packet.OptTimestamps, TSVal: 1, TSEcr: 2}
+	header := ppftest.Header(packet.ACK, 1, 1)
+	header.Options = packet.TCPOptions{Has: packet.OptTimestamps, TSVal: 1, TSEcr: 2}
 	for _, s := range []ppftest.Segment{
-		{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.SYN}},
-		{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: packet.TCP{Flags: packet.SYN | packet.ACK}},
-		{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.ACK}},
+		{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)},
+		{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: ppftest.Header(packet.SYN|packet.ACK, 1, 1)},
+		{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.ACK, 1, 1)},
 	} {
 		if action, _ := b.Send(ppf.Forward, s.Bytes(tb)); action != ppf.Accept {
 			tb.Fatalf("%v: %v", s.Flags, action)
 		}
 	}
 	data := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, IP: packet.IPv4{DF: true},
-		TCP: packet.TCP{Flags: packet.ACK, Options: options}, Payload: make([]byte, payload)}.Bytes(tb)
+		TCP: header, Payload: make([]byte, payload)}.Bytes(tb)
 	frames := make([]ppf.Frame, 64)
 	for i := range frames {
 		frames[i] = b.Frame(ppf.Forward, data)

@@ -92,7 +92,7 @@ func TestRemoveUnderTraffic(t *testing.T) {
 		var templates [][]byte
 		for port := range uint16(8) {
 			for _, flags := range []packet.TCPFlags{packet.SYN, packet.RST, packet.SYN | packet.ACK, packet.ACK} {
-				seg := ppftest.Segment{Src: netip.AddrPortFrom(ppftest.Client4.Addr(), 1000+port), Dst: ppftest.Server4, TCP: packet.TCP{Flags: flags}}
+				seg := ppftest.Segment{Src: netip.AddrPortFrom(ppftest.Client4.Addr(), 1000+port), Dst: ppftest.Server4, TCP: ppftest.Header(flags, 1, 1)}
 				if flags == packet.SYN|packet.ACK {
 					seg.Src, seg.Dst = seg.Dst, seg.Src
 				}
@@ -185,7 +185,7 @@ func createTwice(x *ppf.Exchange) ppf.Verdict {
 func TestMisuse(t *testing.T) {
 	b := ppftest.New(t, ppftest.Instance("a", "misuse"))
 	segment := func(flags packet.TCPFlags, edit func([]byte) []byte) []byte {
-		return ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: flags}, EditIP: edit}.Bytes(t)
+		return ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(flags, 1, 1), EditIP: edit}.Bytes(t)
 	}
 	wantPanics := func(n uint64) {
 		t.Helper()

@@ -67,8 +67,76 @@ func TestConversations(t *testing.T) {
 		for _, v := range append(Judged(frames), Streams(frames).Ambiguous()...) {
 			r.Error(v)
 		}
+		if n := p.Bench.Engine.Stats().Packets.Dropped; n > 0 && p.Faults == 0 {
+			r.Errorf("%d packets of a good network were dropped: %+v", n, p.Bench.Engine.ReasonCounts())
+		}
 		p.Bench.Accounted()
 	})
+}
+
+// far is beyond every window and every byte of the conversations here.
+const far = 1 << 20
+
+// blind is what somebody sends who knows addresses and ports, but not the numbers.
+func blind(pkt []byte, p *ppftest.Path) packet.TCP {
+	var in packet.Packet
+	in.Parse(packet.LinkRawIP, pkt)
+	seen := in.TCP()
+	off := func() uint32 { return far + uint32(p.Pick(1<<30, "off")) }
+	switch p.Pick(5, "blind") {
+	case 0:
+		return packet.TCP{Flags: packet.RST, Seq: seen.Seq().Add(off())}
+	case 1:
+		return packet.TCP{Flags: packet.RST | packet.ACK, Seq: seen.Seq().Add(off()), Ack: seen.Ack().Add(off())}
+	case 2:
+		return packet.TCP{Flags: packet.ACK, Seq: seen.Seq().Add(off()), Ack: seen.Ack()}
+	case 3:
+		return packet.TCP{Flags: packet.ACK, Seq: seen.Seq(), Ack: seen.Ack().Add(off())}
+	}
+	return packet.TCP{Flags: packet.SYN | packet.ACK, Seq: seen.Seq(), Ack: seen.Ack().Add(off())}
+}
+
+// TestBlind lets an outsider send RSTs, data and acknowledgments with numbers that
+// do not fit between the packets of conversations: they come to their end, and
+// nothing of the outsider's leaves the chain.
+func TestBlind(t *testing.T) {
+	type numbers struct { // of a packet of one side; what we answer may have the same
+		client   bool
+		flags    packet.TCPFlags
+		seq, ack packet.Seq
+	}
+	count := 0
+	rapid.Check(t, func(r *rapid.T) {
+		in := ppftest.Instance("web", "tcp")
+		in.Modules = map[string]ppf.Value{"tcp": {Kind: ppf.ValueMap, Map: []ppf.KeyValue{{Key: "adopt", Value: ppf.Value{Kind: ppf.ValueScalar, Scalar: "0s"}}}}}
+		p, client, server := drawPath(r, t, in)
+		sent := map[numbers]bool{}
+		p.Mutate = func(pkt []byte) [][]byte {
+			h := blind(pkt, p)
+			from, to := client, server
+			var is packet.Packet
+			if is.Parse(packet.LinkRawIP, pkt); is.Src() == server.Local.Addr() {
+				from, to = server, client
+			}
+			sent[numbers{from == client, h.Flags, h.Seq, h.Ack}] = true
+			count++
+			return [][]byte{ppftest.Segment{Src: from.Local, Dst: to.Local, TCP: h, Payload: []byte("blind")}.Bytes(t)}
+		}
+		if err := p.Converse(client, server); err != nil {
+			r.Fatal(err)
+		}
+		for _, pkt := range p.Passed {
+			var out packet.Packet
+			out.Parse(packet.LinkRawIP, pkt)
+			if seg := out.TCP(); sent[numbers{out.Src() == client.Local.Addr(), seg.Flags(), seg.Seq(), seg.Ack()}] {
+				r.Errorf("passed: %v, sequence number %d, acknowledgment %d", seg.Flags(), seg.Seq(), seg.Ack())
+			}
+		}
+		p.Bench.Accounted()
+	})
+	if count == 0 {
+		t.Error("nothing was sent blindly")
+	}
 }
 
 // everything is an instance that takes all packets of its server, with all the

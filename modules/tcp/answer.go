@@ -23,11 +23,19 @@ func answer(x *ppf.Exchange, r ppf.Reason, h packet.TCP) {
 	}
 }
 
-// challenge answers a SYN in the middle of a connection as its peer would (RFC
-// 5961 §4.2): a sender that lost the connection answers with a RST, which ends
-// it, and its next SYN opens a new one.
-func challenge(x *ppf.Exchange, r ppf.Reason, own, peer *ppf.Half) {
-	answer(x, r, packet.TCP{Seq: own.L4.Ack, Ack: peer.L4.Ack, Flags: packet.ACK, Window: peer.L4.Window})
+// challenge answers a SYN or a RST in the middle of a connection as its peer
+// would (RFC 5961 §3.2, §4.2): a sender that lost the connection answers with a
+// RST that has the right number, and its next SYN opens a new one.
+func challenge(x *ppf.Exchange, r ppf.Reason, h *History) {
+	from, to := &h.side[x.Dir], &h.side[x.Dir.Other()]
+	if !to.acks {
+		return
+	}
+	seq := to.end
+	if from.acks {
+		seq = from.acked
+	}
+	answer(x, r, packet.TCP{Seq: seq, Ack: to.acked, Flags: packet.ACK, Window: x.Conn.Half[x.Dir.Other()].L4.Window})
 }
 
 // refuseSyn answers a SYN as a closed port would (RFC 9293 §3.10.7.1).

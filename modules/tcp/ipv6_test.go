@@ -21,8 +21,8 @@ func cs6(f packet.TCPFlags) ppftest.Segment {
 }
 
 func sc6(f packet.TCPFlags) ppftest.Segment {
-	s := cs6(f)
-	s.Src, s.Dst = s.Dst, s.Src
+	s := sc(f)
+	s.Src, s.Dst = ppftest.Server6, ppftest.Client6
 	return s
 }
 

@@ -19,6 +19,16 @@ var (
 		"connections older than the proxy, after the grace period", "modules: {tcp: {midstream: adopt}}")
 	ReasonState = refused("tcp.state", "tcp.flags", "9293 §3.3.2",
 		"the segment does not fit the state of its connection", "none known", "")
+	ReasonSequence = refused("tcp.sequence", "tcp.seq", "9293 §3.4",
+		"the segment lies outside the window that its receiver announced",
+		"connections whose segments also go past the proxy", "reasons: {tcp.sequence: monitor}")
+	ReasonAck = refused("tcp.ack", "tcp.ack", "5961 §5.2",
+		"the segment acknowledges what was never sent, or what is long acknowledged",
+		"connections whose segments also go past the proxy", "reasons: {tcp.ack: monitor}")
+	ReasonReset = refused("tcp.reset", "tcp.seq", "5961 §3.2",
+		"the RST has not the number that its receiver waits for; one within the window is answered with a challenge ACK",
+		"a RST after segments that were lost before us: its sender repeats it after the challenge", "reasons: {tcp.reset: monitor}",
+		"CVE-2004-0230")
 	ReasonInitiate = refused("tcp.initiate", "tcp.flags", "",
 		"the server opens a connection and the instance lets only clients do so",
 		"servers that connect to their clients, such as active FTP", "initiate: both")

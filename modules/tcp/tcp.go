@@ -52,6 +52,10 @@ type Translator interface {
 // column of it in Start.
 type History struct {
 	counts counted
+	side   [2]side // by who sent
+	// fromStart says that both know all of each other: the connection was seen
+	// from its first SYN on.
+	fromStart bool
 }
 
 // Tracker is the processor of tcp and of functions built on it.
@@ -135,7 +139,14 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	if stop {
 		return v
 	}
-	if v, stop := t.track(x, flags); stop {
+	seg := segment{
+		ev: classify(flags), seq: out.Seq, ack: out.Ack, hasAck: flags&packet.ACK != 0,
+		length: uint32(len(payload)), window: out.Window, options: &out.Options,
+	}
+	if seg.ev == evFin {
+		seg.length++
+	}
+	if v, stop := t.track(x, flags, &seg); stop {
 		return v
 	}
 	return t.build(x, &out, payload)
@@ -173,34 +184,55 @@ func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v
 	return payload, v, false
 }
 
-// track finds or makes the connection and moves its state on.
-func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags) (ppf.Verdict, bool) {
-	ev := classify(flags)
-	if x.Conn != nil && ev == evSyn && t.finished(x) {
+// track finds or makes the connection, checks the segment's numbers and moves
+// the state on.
+func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (ppf.Verdict, bool) {
+	if x.Conn != nil && seg.ev == evSyn && t.finished(x) {
 		// The client reuses its port: a new connection (RFC 6191).
 		x.Delete()
 	}
 	if x.Conn == nil {
-		if v, stop := t.open(x, ev, flags); stop {
+		if v, stop := t.open(x, seg.ev, flags); stop {
 			return v, true
 		}
 	}
 	own, peer := &x.Conn.Half[x.Dir], &x.Conn.Half[x.Dir.Other()]
-	state := next(ev, State(own.Received), State(peer.Received), x.Instance.Half())
+	from, to := State(own.Received), State(peer.Received)
+	h := t.histories.Of(x.Conn)
+	state := next(seg.ev, from, to, x.Instance.Half())
 	if state == Invalid {
-		if ev == evSyn {
-			challenge(x, ReasonState, own, peer)
+		if seg.ev == evSyn {
+			challenge(x, ReasonState, h)
 		}
-		return x.Refuse(ReasonState, uint64(flags)), true
+		return h.refuse(x, ReasonState, uint64(flags), seg, to), true
+	}
+	if !x.Instance.Half() {
+		if r, n := h.check(x.Dir, seg, from, to); r != packet.ReasonNone {
+			if r == ReasonReset && h.challenged(x.Dir, n) {
+				challenge(x, r, h)
+			}
+			return h.refuse(x, r, uint64(n), seg, to), true
+		}
+		h.commit(x.Dir, seg, to)
 	}
 	own.Received = uint8(state)
 	own.Copy(x.In, ppf.CopyAll)
 	p := t.phase(x.Conn)
 	if t.limits != nil {
-		t.limits.moved(&t.histories.Of(x.Conn).counts, x.Conn, p.halfOpen())
+		t.limits.moved(&h.counts, x.Conn, p.halfOpen())
 	}
 	x.SetDeadline(x.Now + t.timeout[p])
 	return ppf.Verdict{}, false
+}
+
+// refuse refuses a segment. Where it passes all the same its receiver knows more
+// than we do, and what it says is taken as it comes.
+func (h *History) refuse(x *ppf.Exchange, r ppf.Reason, value uint64, seg *segment, peer State) ppf.Verdict {
+	if !x.Drops(r) {
+		h.fromStart = false
+		h.commit(x.Dir, seg, peer)
+	}
+	return x.Refuse(r, value)
 }
 
 // open makes the connection of a SYN, or within the grace period that of a
@@ -227,6 +259,7 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 	if r := x.Create(t.limit); r != packet.ReasonNone {
 		return x.Refuse(r, uint64(t.limit)), true
 	}
+	t.histories.Of(x.Conn).fromStart = initial == Silent
 	for d := range x.Conn.Half {
 		x.Conn.Half[d].Received, x.Conn.Half[d].Sent = uint8(initial), uint8(initial)
 	}

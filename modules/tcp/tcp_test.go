@@ -20,15 +20,14 @@ const (
 	syn, ack, fin, rst, psh, urg = packet.SYN, packet.ACK, packet.FIN, packet.RST, packet.PSH, packet.URG
 )
 
-// cs and sc build segments of the two flows.
+// cs and sc build segments of the two flows, with the numbers of ends that have
+// sent nothing but their SYNs.
 func cs(f packet.TCPFlags) ppftest.Segment {
-	return ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: f, Seq: 1000, Window: 512}, IP: packet.IPv4{DF: true, ID: 77}}
+	return ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(f, 1000, 5000), IP: packet.IPv4{DF: true, ID: 77}}
 }
 
 func sc(f packet.TCPFlags) ppftest.Segment {
-	s := cs(f)
-	s.Src, s.Dst = s.Dst, s.Src
-	return s
+	return ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: ppftest.Header(f, 5000, 1000), IP: packet.IPv4{DF: true, ID: 77}}
 }
 
 // strict is an instance that adopts nothing.
@@ -160,7 +159,7 @@ func TestOtherLives(t *testing.T) {
 	t.Run("IPv6", func(t *testing.T) {
 		b := ppftest.New(t, instance())
 		for _, f := range []packet.TCPFlags{syn, syn | ack, ack} {
-			s := ppftest.Segment{Src: ppftest.Client6, Dst: ppftest.Server6, TCP: packet.TCP{Flags: f}, IP: packet.IPv4{TTL: 9, TOS: 4}}
+			s := ppftest.Segment{Src: ppftest.Client6, Dst: ppftest.Server6, TCP: ppftest.Header(f, 1, 1), IP: packet.IPv4{TTL: 9, TOS: 4}}
 			if f == syn|ack {
 				s.Src, s.Dst = s.Dst, s.Src
 			}
@@ -191,7 +190,7 @@ func TestSynInConnection(t *testing.T) {
 		t.Errorf("challenge %v %v", ip, seg)
 	}
 	answer := cs(rst)
-	answer.Seq = 5001
+	answer.Seq = 1001
 	step(t, b, answer, "")
 	step(t, b, lost, "")
 	wantState(t, b, "SYN-SENT")
@@ -205,7 +204,7 @@ func TestWhoOpens(t *testing.T) {
 	if len(b.Emitted) != 1 {
 		t.Fatalf("%d packets were emitted, want a RST", len(b.Emitted))
 	}
-	if ip, seg := decode(t, b.Emitted[0]); !seg.RST || !seg.ACK || seg.Ack != 1001 || !ip.DstIP.Equal(ppftest.Server4.Addr().AsSlice()) {
+	if ip, seg := decode(t, b.Emitted[0]); !seg.RST || !seg.ACK || seg.Ack != 5001 || !ip.DstIP.Equal(ppftest.Server4.Addr().AsSlice()) {
 		t.Errorf("refusal %v %v", ip, seg)
 	}
 	in.Initiate = ppf.InitiateBoth
@@ -330,7 +329,7 @@ func TestHeader(t *testing.T) {
 	if ip.Id != 0 || ip.Flags != layers.IPv4DontFragment || ip.TTL != 33 || ip.TOS != 0x2e || ip.IHL != 5 {
 		t.Errorf("IP header %+v", ip)
 	}
-	if seg.Seq != 1000 || seg.Ack != 0 || seg.Window != 512 || !seg.SYN || seg.ACK {
+	if seg.Seq != 1000 || seg.Ack != 0 || seg.Window != 32768 || !seg.SYN || seg.ACK {
 		t.Errorf("TCP header %+v", seg)
 	}
 	want := []layers.TCPOptionKind{layers.TCPOptionKindMSS, layers.TCPOptionKindSACKPermitted, layers.TCPOptionKindTimestamps, layers.TCPOptionKindWindowScale}
@@ -551,7 +550,7 @@ func TestICMPErrors(t *testing.T) {
 			t.Fatalf("%s: %v", tt.name, p)
 		}
 		q, r := packet.ParseQuote4(icmp.Payload)
-		if r != packet.ReasonNone || q.SrcPort != 40000 || q.DstPort != 80 || q.Seq != 1000 || q.Src() != ppftest.Client4.Addr() {
+		if r != packet.ReasonNone || q.SrcPort != 40000 || q.DstPort != 80 || q.Seq != 1001 || q.Src() != ppftest.Client4.Addr() {
 			t.Errorf("%s: quotes %+v, %v", tt.name, q, r)
 		}
 	}

@@ -19,7 +19,7 @@ func TestIPv6(t *testing.T) {
 	b.Env.OutSrc = netip.MustParseAddr("2001:db8:9::1")
 	segment := func(hook ppf.Hook, src, dst netip.AddrPort, f packet.TCPFlags, payload string) (netip.AddrPort, netip.AddrPort, string) {
 		t.Helper()
-		action, out := b.Send(hook, ppftest.Segment{Src: src, Dst: dst, TCP: packet.TCP{Flags: f}, Payload: []byte(payload)}.Bytes(t))
+		action, out := b.Send(hook, ppftest.Segment{Src: src, Dst: dst, TCP: ppftest.Header(f, 1, 1), Payload: []byte(payload)}.Bytes(t))
 		if action != ppf.Accept {
 			t.Fatalf("%v > %v: %v, %+v", src, dst, action, b.Engine.ReasonCounts())
 		}
@@ -64,7 +64,7 @@ func TestPortOfAnotherConnection(t *testing.T) {
 		send(t, b, client(3+n), ppftest.Server4, syn, "")
 	}
 	b.Env.Port = first.Port() - 1
-	last := ppftest.Segment{Src: client(9), Dst: ppftest.Server4, TCP: packet.TCP{Flags: syn}}.Bytes(t)
+	last := ppftest.Segment{Src: client(9), Dst: ppftest.Server4, TCP: ppftest.Header(syn, 1, 1)}.Bytes(t)
 	if action, _ := b.Send(ppf.Forward, last); action != ppf.Drop || b.Count("tcp2.no-port", ppf.OutcomeDrop) != 1 {
 		t.Errorf("when every port is another connection's: %v, %+v", action, b.Engine.ReasonCounts())
 	}

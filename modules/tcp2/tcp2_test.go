@@ -43,7 +43,7 @@ func send(t *testing.T, b *ppftest.Bench, src, dst netip.AddrPort, f packet.TCPF
 	if src == ppftest.Server4 {
 		hook = ppf.Prerouting
 	}
-	action, out := b.Send(hook, ppftest.Segment{Src: src, Dst: dst, TCP: packet.TCP{Flags: f}, IP: packet.IPv4{DF: true, ID: 9}, Payload: []byte(payload)}.Bytes(t))
+	action, out := b.Send(hook, ppftest.Segment{Src: src, Dst: dst, TCP: ppftest.Header(f, 1, 1), IP: packet.IPv4{DF: true, ID: 9}, Payload: []byte(payload)}.Bytes(t))
 	if action != ppf.Accept {
 		t.Fatalf("%v > %v %v: %v, %+v", src, dst, f, action, b.Engine.ReasonCounts())
 	}
@@ -109,7 +109,7 @@ func TestICMPError(t *testing.T) {
 // TestServerOpens: where the kernel of 2006 crashed, the server gets a RST.
 func TestServerOpens(t *testing.T) {
 	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
-	data := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: packet.TCP{Flags: syn}}.Bytes(t)
+	data := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: ppftest.Header(syn, 1, 1)}.Bytes(t)
 	if action, _ := b.Send(ppf.Prerouting, data); action != ppf.Drop || b.Count("tcp2.server-opens", ppf.OutcomeDrop) != 1 {
 		t.Errorf("%v, %+v", action, b.Engine.ReasonCounts())
 	}
@@ -132,7 +132,7 @@ func TestPorts(t *testing.T) {
 	client := func(n uint16) netip.AddrPort { return netip.AddrPortFrom(ppftest.Client4.Addr(), n) }
 	send(t, b, client(1), ppftest.Server4, syn, "")
 	send(t, b, client(2), ppftest.Server4, syn, "")
-	third := ppftest.Segment{Src: client(3), Dst: ppftest.Server4, TCP: packet.TCP{Flags: syn}}.Bytes(t)
+	third := ppftest.Segment{Src: client(3), Dst: ppftest.Server4, TCP: ppftest.Header(syn, 1, 1)}.Bytes(t)
 	if action, _ := b.Send(ppf.Forward, third); action != ppf.Drop || b.Count("tcp2.no-port", ppf.OutcomeDrop) != 1 {
 		t.Errorf("without a port: %v, %+v", action, b.Engine.ReasonCounts())
 	}
@@ -156,7 +156,7 @@ func TestPorts(t *testing.T) {
 // TestNothingAdopted: an exchanged address cannot be guessed.
 func TestNothingAdopted(t *testing.T) {
 	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
-	data := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: ack}}.Bytes(t)
+	data := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(ack, 1, 1)}.Bytes(t)
 	if action, out := b.Send(ppf.Forward, data); action != ppf.Drop || bytes.Equal(out, data) || b.Count("tcp.midstream", ppf.OutcomeDrop) != 1 {
 		t.Errorf("%v, %+v", action, b.Engine.ReasonCounts())
 	}

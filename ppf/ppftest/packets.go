@@ -26,6 +26,19 @@ func Instance(name string, chain ...string) ppf.InstanceSpec {
 	}
 }
 
+// Header is that of an end that has sent nothing but its SYN, as yet or now: iss
+// is its initial number, irs the other's.
+func Header(f packet.TCPFlags, iss, irs packet.Seq) packet.TCP {
+	h := packet.TCP{Flags: f, Seq: iss, Window: 32768}
+	if f&packet.SYN == 0 {
+		h.Seq++
+	}
+	if f&packet.ACK != 0 {
+		h.Ack = irs + 1
+	}
+	return h
+}
+
 // Segment is a TCP segment to build, as a hostile sender could: Edit changes
 // the TCP header before the checksum is computed, EditIP the IP header.
 type Segment struct {
