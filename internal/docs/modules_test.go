@@ -13,6 +13,7 @@ import (
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/lab"
 	_ "github.com/promethos/promethos/modules/builtin"
+	"github.com/promethos/promethos/modules/ethernet"
 	"github.com/promethos/promethos/modules/http"
 	"github.com/promethos/promethos/modules/https"
 	"github.com/promethos/promethos/modules/relay"
@@ -210,7 +211,7 @@ func TestModuleReasonsComplete(t *testing.T) {
 	// One reason of each module that has some tells which are its own: the high
 	// 16 bits are the module's.
 	for name, one := range map[string]packet.Reason{
-		"http": http.ReasonLine, "https": https.ReasonName, "relay": relay.ReasonIdle, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
+		"ethernet": ethernet.ReasonType, "http": http.ReasonLine, "https": https.ReasonName, "relay": relay.ReasonIdle, "tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "urlrewrite": urlrewrite.ReasonTarget,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "modules", name, "README.md"))
 		if err != nil {

@@ -30,6 +30,7 @@ var withoutRFC = map[string]string{
 	"tcp2.server-opens": "a limit of address exchange",
 	"frame.*":           "IEEE 802.3",
 	"vlan.*":            "IEEE 802.1Q",
+	"ethernet.*":        "IEEE 802.1D, 802.1Q and 802.3",
 	"stream.*":          "limits of this program",
 	"relay.lifetime":    "the operator's policy",
 }
