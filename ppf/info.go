@@ -210,7 +210,8 @@ type ConnectionInfo struct {
 // StateNamer is a Processor that names the states it keeps in connection
 // halves, for lists.
 type StateNamer interface {
-	// StateName names the connection's state as a whole.
+	// StateName names the connection's state as a whole; "" for one of a protocol
+	// that the Processor does not track.
 	StateName(c *Conn) string
 	// HalfStateName names a Received or Sent value of a half.
 	HalfStateName(state uint8) string
@@ -277,7 +278,10 @@ func (e *Engine) describe(p *ProxyInstance, c *Conn) ConnectionInfo {
 	var names StateNamer
 	for _, proc := range p.processors {
 		if n, ok := proc.(StateNamer); ok {
-			names = n
+			if info.State = n.StateName(c); info.State != "" {
+				names = n
+				break
+			}
 		}
 	}
 	half := func(h *Half) HalfInfo {
@@ -291,9 +295,6 @@ func (e *Engine) describe(p *ProxyInstance, c *Conn) ConnectionInfo {
 		return hi
 	}
 	info.CS, info.SC = half(&c.Half[ClientToServer]), half(&c.Half[ServerToClient])
-	if names != nil {
-		info.State = names.StateName(c)
-	}
 	return info
 }
 

@@ -14,5 +14,6 @@ import (
 	_ "github.com/promethos/promethos/modules/tcp"
 	_ "github.com/promethos/promethos/modules/tcp2"
 	_ "github.com/promethos/promethos/modules/test"
+	_ "github.com/promethos/promethos/modules/udp"
 	_ "github.com/promethos/promethos/modules/urlrewrite"
 )

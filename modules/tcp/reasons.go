@@ -63,14 +63,6 @@ var (
 		"an option that belongs on a SYN is removed elsewhere", "none known", "")
 	ReasonUnknownOption = repaired("tcp.option.unknown-removed", "tcp.option.kind", "9293 §3.2",
 		"an option that is not understood is removed", "experimental options", "reasons: {tcp.option.unknown-removed: monitor}")
-
-	ReasonUnrelated = refused("icmp.unrelated", "icmp.quoted", "5927 §4",
-		"the ICMP error quotes no connection of this instance",
-		"errors about connections that have just expired", "reasons: {icmp.unrelated: monitor}", "CVE-2020-11910")
-	ReasonICMPType = refused("icmp.type", "icmp.type", "1122 §3.2.2",
-		"an ICMP error of a type that nothing needs, such as redirect or source quench", "none known", "", "CVE-2020-11902")
-	ReasonICMPMTU = refused("icmp.mtu", "icmp.mtu", "8899 §4.6.2",
-		"the path MTU that the ICMP error announces is below what IP guarantees", "none known", "", "CVE-2020-11910")
 )
 
 func refused(name, field, rfc, doc, trips, relax string, cve ...string) ppf.Reason {

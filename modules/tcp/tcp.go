@@ -322,8 +322,13 @@ func (t *Tracker) Freed(c *ppf.Conn) {
 	}
 }
 
-// StateName names the connection's state.
-func (t *Tracker) StateName(c *ppf.Conn) string { return t.phase(c).String() }
+// StateName names the connection's state; "" for one that is not of TCP.
+func (t *Tracker) StateName(c *ppf.Conn) string {
+	if key := c.Key(ppf.ClientToServer); key.Protocol != packet.ProtoTCP {
+		return ""
+	}
+	return t.phase(c).String()
+}
 
 // HalfStateName names a side's state.
 func (t *Tracker) HalfStateName(s uint8) string { return State(s).String() }

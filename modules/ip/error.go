@@ -1,0 +1,100 @@
+package ip
+
+import (
+	"net/netip"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// What is found in ICMP errors.
+var (
+	ReasonUnrelated = newReason(ppf.ReasonInfo{Name: "icmp.unrelated", Field: "icmp.quoted", RFC: "5927 §4",
+		Doc:   "the ICMP error quotes no connection of this instance",
+		CVE:   []string{"CVE-2020-11910"},
+		Trips: "errors about connections that have just expired", Relax: "reasons: {icmp.unrelated: monitor}"})
+	ReasonErrorType = newReason(ppf.ReasonInfo{Name: "icmp.type", Field: "icmp.type", RFC: "1122 §3.2.2",
+		Doc: "an ICMP error of a type that nothing needs, such as redirect or source quench",
+		CVE: []string{"CVE-2020-11902"}, Trips: "none known"})
+	ReasonErrorMTU = newReason(ppf.ReasonInfo{Name: "icmp.mtu", Field: "icmp.mtu", RFC: "8899 §4.6.2",
+		Doc: "the path MTU that the ICMP error announces is below what IP guarantees",
+		CVE: []string{"CVE-2020-11910"}, Trips: "none known"})
+)
+
+// Error builds an ICMP error about a connection of a protocol anew: who sent it,
+// given as src, and what it says is carried over, what it quotes comes from the
+// connection's own state, in the addresses that the receiver of the error knows.
+// Errors about other protocols are handed on.
+func Error(x *ppf.Exchange, about packet.Protocol, src netip.Addr) ppf.Verdict {
+	switch {
+	case x.Quote == nil:
+		return x.Refuse(ReasonUnrelated, 0)
+	case x.Quote.Proto != about:
+		return ppf.Verdict{Action: ppf.Accept}
+	case x.Conn == nil && !ownError(x):
+		return x.Refuse(ReasonUnrelated, uint64(about))
+	}
+	if v, stop := Verify(x); stop {
+		return v
+	}
+	// The flow in which the error travels leads to the sender of what is
+	// quoted; that sender's own flow is the other one.
+	quoted := x.QuotedKey()
+	if v, stop := Build(x, src, quoted.SrcAddr()); stop {
+		return v
+	}
+	q := *x.Quote
+	q.SetEndpoints(netip.AddrPortFrom(quoted.SrcAddr(), quoted.SrcPort), netip.AddrPortFrom(quoted.DstAddr(), quoted.DstPort))
+	if x.In.Has(packet.HasICMPv4) {
+		return error4(x, q)
+	}
+	return error6(x, q)
+}
+
+// ownError reports an error that this machine's kernel made itself, about a
+// packet that did not come as far as our hook: a hop limit that ended here, a
+// missing route.
+func ownError(x *ppf.Exchange) bool {
+	return x.InDev.Index == 0 && (x.Hook == ppf.Output || x.Hook == ppf.Postrouting)
+}
+
+// minMTU4 is the smallest path MTU IPv4 knows (RFC 791 §3.2), minMTU6 that of
+// IPv6 (RFC 8200 §5).
+const (
+	minMTU4 = 68
+	minMTU6 = 1280
+)
+
+func error4(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
+	in := x.In.ICMPv4()
+	out := packet.ICMPv4{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
+	switch in.Type() {
+	case packet.ICMPv4Unreachable:
+		if in.Code() == packet.ICMPv4CodeFragNeeded {
+			if out.MTU = in.MTU(); out.MTU != 0 && out.MTU < minMTU4 {
+				return x.Refuse(ReasonErrorMTU, uint64(out.MTU))
+			}
+		}
+	case packet.ICMPv4TimeExceeded:
+	default:
+		return x.Refuse(ReasonErrorType, uint64(in.Type()))
+	}
+	x.Out.SetICMPv4(out)
+	return ppf.Verdict{Action: ppf.Accept}
+}
+
+func error6(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
+	in := x.In.ICMPv6()
+	out := packet.ICMPv6{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
+	switch in.Type() {
+	case packet.ICMPv6PacketTooBig:
+		if out.MTU = in.MTU(); out.MTU < minMTU6 {
+			return x.Refuse(ReasonErrorMTU, uint64(out.MTU))
+		}
+	case packet.ICMPv6Unreachable, packet.ICMPv6TimeExceeded:
+	default:
+		return x.Refuse(ReasonErrorType, uint64(in.Type()))
+	}
+	x.Out.SetICMPv6(out)
+	return ppf.Verdict{Action: ppf.Accept}
+}
