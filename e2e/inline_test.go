@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,78 @@ func TestInline(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInlineAttacks sends the lab's malformed packets across a wire.
+func TestInlineAttacks(t *testing.T) {
+	l := up(t, lab.Options{Inline: true, NoOffloads: true})
+	w := web(t, l.Server)
+	env := must(l.AttackEnv(port(t, w.Addr)))(t)
+	d := start(t, l, wire("arp, tcp, pass")+notAdopting)
+	d.withstands(t, l, env, attacksOn("tcp"))
+	d.accounted(t)
+	// The server is none the worse.
+	must(l.Client.Download(within(t, patience), at(hostPort(l.Server, "tcp4", port(t, w.Addr))).DataURL(1_000_000, 6)))(t)
+}
+
+// TestInlinePeers transfers with tools that are not ours.
+func TestInlinePeers(t *testing.T) {
+	l := up(t, lab.Options{Inline: true})
+	w := web(t, l.Server)
+	foreign := closedPort(t, l.Server)
+	start(t, l, wire("arp, tcp, pass"))
+	for _, f := range families {
+		t.Run(f.name+"/curl", func(t *testing.T) { curl(t, l.Client, at(hostPort(l.Server, f.network, port(t, w.Addr)))) })
+	}
+	t.Run("iperf3", func(t *testing.T) {
+		need(t, "iperf3")
+		iperf3Server(t, l.Server, foreign)
+		for _, f := range families {
+			t.Run(f.name, func(t *testing.T) { iperf3(t, l.Client, l.Server, f.network, foreign) })
+		}
+	})
+}
+
+// TestInlineEtherTypes sends frames whose payload no function knows: what is
+// listed arrives built anew, and nothing else.
+func TestInlineEtherTypes(t *testing.T) {
+	l := up(t, lab.Options{Inline: true, NoOffloads: true})
+	d := start(t, l, wire("ethernet, arp, tcp")+"    modules: {ethernet: {ethertypes: [profinet], vlans: [untagged, 7]}}\n")
+	sender := must(l.Client.RawSender(lab.EndInterface))(t)
+	t.Cleanup(func() { check(t, sender.Close()) })
+	capture := must(l.Server.Capture(lab.CaptureOptions{}))(t)
+	src, dst := packet.MAC(must(l.Client.MAC(""))(t)), packet.MAC(must(l.Server.MAC(""))(t))
+	const profinet, lldp = 0x8892, 0x88cc
+	var last []byte
+	for _, f := range []struct {
+		typ  packet.EtherType
+		vlan uint16
+		data string
+	}{{lldp, 0, "lldp"}, {profinet, 8, "another VLAN"}, {profinet, 7, "tagged"}, {profinet, 0, "untagged"}} {
+		var out packet.Out
+		out.SetEthernet(packet.Ethernet{Src: src, Dst: dst, Type: f.typ})
+		if f.vlan != 0 {
+			out.SetVLANs(packet.VLANTag{TPID: packet.EtherTypeVLAN, VID: f.vlan, PCP: 6})
+		}
+		out.SetPayload([]byte(f.data))
+		last = append(must(out.Encode(make([]byte, packet.MaxHeaders)))(t), f.data...)
+		if err := sender.Send(last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(capture.Wait(within(t, patience), func(f lab.Frame) bool { return !f.Outgoing && bytes.HasPrefix(f.Data, last) }))(t)
+	must(capture.Stop())(t)
+	for data, want := range map[string]bool{"lldp": false, "another VLAN": false, "tagged": true, "untagged": true} {
+		if got := slices.ContainsFunc(capture.Frames(), func(f lab.Frame) bool { return !f.Outgoing && bytes.Contains(f.Data, []byte(data)) }); got != want {
+			t.Errorf("%s: arrived %v, want %v", data, got, want)
+		}
+	}
+	for _, reason := range []string{"ethernet.type", "ethernet.vlan"} {
+		if n := d.counted(t, reason); n == 0 {
+			t.Errorf("%s is not counted", reason)
+		}
+	}
+	d.accounted(t)
 }
 
 // TestInlineNeighbours carries IPv6, whose neighbour discovery the chain only
