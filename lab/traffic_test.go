@@ -55,6 +55,20 @@ func TestInlineCarriesNothingByItself(t *testing.T) {
 	}
 }
 
+func TestBridge(t *testing.T) {
+	l := up(t, Options{Inline: true})
+	if err := l.Proxy.Bridge(ClientInterface, "nosuch0"); err == nil {
+		t.Error("Bridge with an interface that is not there: no error")
+	}
+	if err := l.Proxy.Bridge(ClientInterface, ServerInterface); err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Client.Ping(t.Context(), l.Server.IPv4, EchoOptions{})
+	if err != nil || got.Received != 1 {
+		t.Errorf("Ping(%v): got %+v, %v, want an answer", l.Server.IPv4, got, err)
+	}
+}
+
 func TestUDPEcho(t *testing.T) {
 	l := up(t, Options{})
 	for _, network := range []string{"udp4", "udp6"} {

@@ -21,10 +21,25 @@ type site struct {
 	proxy *lab.Proxy
 }
 
-// newSite builds a lab; chain is what the proxy runs, "" for none.
-func newSite(ctx context.Context, program, chain string) (s *site, err error) {
+// newSite builds a routed lab; chain is what the proxy runs, "" for none.
+func newSite(ctx context.Context, program, chain string) (*site, error) {
+	return openSite(ctx, lab.Options{Anonymous: true}, func(s *site) (err error) {
+		if chain != "" {
+			s.proxy, err = s.lab.Proxy.StartProxy(ctx, program, fmt.Sprintf(`version: 1
+instances:
+  - name: bench
+    match: {server: %s}
+    chain: [%s]
+`, s.lab.Server.IPv4, chain))
+		}
+		return err
+	})
+}
+
+// openSite builds a lab; middle starts what is between client and server.
+func openSite(ctx context.Context, o lab.Options, middle func(*site) error) (s *site, err error) {
 	s = &site{}
-	if s.lab, err = lab.Up(ctx, lab.Options{Anonymous: true}); err != nil {
+	if s.lab, err = lab.Up(ctx, o); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -39,15 +54,7 @@ func newSite(ctx context.Context, program, chain string) (s *site, err error) {
 	if s.short, err = s.lab.Server.StartEcho(ctx, anyPort); err != nil {
 		return s, err
 	}
-	if chain != "" {
-		s.proxy, err = s.lab.Proxy.StartProxy(ctx, program, fmt.Sprintf(`version: 1
-instances:
-  - name: bench
-    match: {server: %s}
-    chain: [%s]
-`, s.lab.Server.IPv4, chain))
-	}
-	return s, err
+	return s, middle(s)
 }
 
 // sites are labs by what the proxy in them runs.
