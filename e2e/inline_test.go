@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
 	"github.com/promethos/promethos/lab"
 	"github.com/promethos/promethos/packet"
 )
@@ -123,15 +126,51 @@ func TestInlineEtherTypes(t *testing.T) {
 // TestInlineNeighbours carries IPv6, whose neighbour discovery the chain only
 // passes on.
 func TestInlineNeighbours(t *testing.T) {
+	if d := carry6(t, "arp, tcp, pass"); d.accounted(t).Packets.Dropped > 0 {
+		t.Errorf("%+v", d.reasons(t))
+	}
+}
+
+// TestInlineND builds the neighbour discovery of real hosts anew: all of it
+// passes, and nothing unchanged.
+func TestInlineND(t *testing.T) {
+	d := carry6(t, "arp, nd, tcp")
+	if s := d.accounted(t); s.Packets.Unchanged > 0 {
+		t.Errorf("not everything was built anew: %+v", s.Packets)
+	}
+	for _, r := range d.reasons(t) {
+		if strings.HasPrefix(r.Reason, "nd.") || strings.HasPrefix(r.Reason, "icmp6.") {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// carry6 transfers over IPv6 through a chain between hosts that have to find each
+// other first.
+func carry6(t *testing.T, chain string) *daemon {
+	t.Helper()
+	need(t, "ip")
 	l := up(t, lab.Options{Inline: true})
 	w := web(t, l.Server)
-	d := start(t, l, wire("arp, tcp, pass"))
+	d := start(t, l, wire(chain))
+	for _, h := range []*lab.Host{l.Client, l.Server} {
+		if r := execute(t, h, "ip", "-6", "neigh", "flush", "all"); r.status != 0 {
+			t.Fatal(r)
+		}
+	}
+	capture := must(l.Client.Capture(lab.CaptureOptions{}))(t)
 	s := at(hostPort(l.Server, "tcp6", port(t, w.Addr)))
 	must(l.Client.Download(within(t, patience), s.DataURL(20_000_000, 1)))(t)
 	must(l.Client.Upload(within(t, patience), s.UploadURL(), 20_000_000, 2))(t)
-	if s := d.accounted(t); s.Packets.Dropped > 0 || s.Unmatched.In > 0 {
+	must(capture.Wait(within(t, patience), func(f lab.Frame) bool {
+		p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.Default)
+		return !f.Outgoing && p.Layer(layers.LayerTypeICMPv6NeighborAdvertisement) != nil
+	}))(t)
+	must(capture.Stop())(t)
+	if s := d.accounted(t); s.Unmatched.In > 0 {
 		t.Errorf("%+v, %+v", s.Packets, d.reasons(t))
 	}
+	return d
 }
 
 // TestInlineVLAN sends SYNs with one tag and with two, of both kinds: they arrive

@@ -76,31 +76,40 @@ func (v ICMPv6View) Body() []byte { return v.b[ICMPLen:] }
 func (v ICMPv6View) Quoted() (Quote, Reason) { return ParseQuote6(v.Body()) }
 
 // ICMPv6 holds the values of an ICMPv6 message to send: ID, Seq and payload, as
-// an echo has them, or an error with its quotation. An error type needs a
-// quotation and takes no payload; other types take none.
+// an echo has them, an error with its quotation, or a message of neighbour
+// discovery with its values. An error type needs a quotation and takes no
+// payload; other types take none. The same holds for the types with values in ND.
 type ICMPv6 struct {
 	Type, Code uint8
 	ID, Seq    uint16 // of messages that are not errors
 	HasQuote   bool
 	MTU        uint32 // of packet too big
 	Quote      Quote
+	HasND      bool
+	ND         ND
 }
 
 // check reports whether the message can be sent with length bytes of payload.
 func (h *ICMPv6) check(length int) error {
 	switch {
-	case h.Type < icmp6FirstInformational != h.HasQuote || h.HasQuote && length > 0:
+	case h.Type < icmp6FirstInformational != h.HasQuote || isND(h.Type) != h.HasND || (h.HasQuote || h.HasND) && length > 0:
 		return ErrLayers
+	case h.HasND:
+		return h.ND.check(h.Type)
 	case h.HasQuote:
 		return h.Quote.check(true)
 	}
 	return nil
 }
 
-// len is the length of header and quotation in bytes.
+// len is the length of header and quotation, or of the whole message of
+// neighbour discovery, in bytes.
 func (h *ICMPv6) len() int {
-	if h.HasQuote {
+	switch {
+	case h.HasQuote:
 		return ICMPLen + h.Quote.len()
+	case h.HasND:
+		return h.ND.len(h.Type)
 	}
 	return ICMPLen
 }
@@ -115,6 +124,9 @@ func (h *ICMPv6) encode(b []byte, sum Sum) {
 		}
 		h.Quote.encode(b[ICMPLen:])
 	}
+	if h.HasND {
+		rest = h.ND.encode(b[:h.len()], h.Type)
+	}
 	encodeICMP(b[:h.len()], h.Type, h.Code, rest, sum)
 }
 
@@ -122,6 +134,9 @@ func (h *ICMPv6) encode(b []byte, sum Sum) {
 // mtu=1400 about (…)".
 func (h ICMPv6) String() string {
 	s := fmt.Sprintf("ICMPv6 type=%d code=%d", h.Type, h.Code)
+	if h.HasND {
+		return s + " " + h.ND.String()
+	}
 	if !h.HasQuote {
 		return s + fmt.Sprintf(" id=%d seq=%d", h.ID, h.Seq)
 	}

@@ -3,8 +3,9 @@ package packet
 import "errors"
 
 // MaxHeaders is how many bytes of headers Encode writes at most: Ethernet, two
-// VLAN tags, IPv6, and TCP with all options. Everything else is shorter.
-const MaxHeaders = EthernetLen + MaxVLANs*VLANLen + IPv6Len + TCPMinLen + TCPMaxOptions
+// VLAN tags, IPv6, and a router advertisement with all options. Everything else is
+// shorter.
+const MaxHeaders = EthernetLen + MaxVLANs*VLANLen + IPv6Len + maxNDLen
 
 // What Encode refuses. The errors are returned as they are, never wrapped.
 var (

@@ -213,7 +213,7 @@ func TestEncodeBuffer(t *testing.T) {
 	o.SetEthernet(Ethernet{Dst: serverMAC, Src: clientMAC})
 	o.SetVLANs(VLANTag{TPID: EtherTypeQinQ}, VLANTag{TPID: EtherTypeVLAN})
 	o.SetIPv6(IPv6{HopLimit: 64, Src: client6, Dst: server6})
-	o.SetTCP(TCP{Flags: ACK, Options: TCPOptions{Has: OptTimestamps | OptSACK, NumSACK: 3}})
+	o.SetICMPv6(ICMPv6{Type: ICMPv6RouterAdvertisement, HasND: true, ND: fullRouter()})
 	head, err := o.Encode(make([]byte, MaxHeaders))
 	if err != nil || len(head) != MaxHeaders {
 		t.Errorf("the longest headers: %d bytes, %v; want %d", len(head), err, MaxHeaders)

@@ -76,6 +76,21 @@ var (
 	ReasonICMP6Quote     = gate("icmp6.quote", "icmp6.quoted", "4443 §2.4",
 		"the ICMPv6 error does not quote an IPv6 header and 8 bytes of its payload")
 
+	ReasonNDTruncated  = gate("nd.truncated", "nd.length", "4861 §4", "the message is shorter than its type demands")
+	ReasonNDOptionZero = gate("nd.option.length-zero", "nd.option.length", "4861 §4.6", "an option has length 0")
+	ReasonNDOptionEnd  = gate("nd.option.beyond-end", "nd.option.length", "4861 §4.6", "an option goes beyond the message")
+	ReasonNDOptionSize = gate("nd.option.length-wrong", "nd.option.length", "4861 §4.6",
+		"a known option has a length that its type does not allow on Ethernet")
+	ReasonNDOptionTwice = gate("nd.option.duplicate", "nd.option.type", "4861 §4.6",
+		"an option stands twice, and receivers differ in which of the two counts")
+	ReasonNDOptionMany = register(ReasonInfo{Name: "nd.option.too-many", Field: "nd.option.type", RFC: "4861 §4.6",
+		Doc:   "a router advertises more than 4 prefixes or more than 3 name servers",
+		Trips: "routers with many prefixes", Relax: "reasons: {nd.option.too-many: monitor}"})
+	ReasonNDPrefix = gate("nd.option.prefix", "nd.option.prefix", "4862 §5.5.3",
+		"a prefix is longer than an address, or preferred for longer than it is valid")
+	ReasonNDServers = gate("nd.option.rdnss-length", "nd.option.length", "8106 §5.1",
+		"an option with name servers has an even length or none of them", "CVE-2020-16898")
+
 	ReasonTCPTruncated = gate("tcp.truncated", "tcp.length", "9293 §3.1",
 		"the segment is shorter than a TCP header", "CVE-2020-11907", "CVE-2020-13987", "CVE-2020-35684", "CVE-2021-31890")
 	ReasonTCPDataOffset  = gate("tcp.data-offset", "tcp.data-offset", "9293 §3.1", "the data offset is below 5 or goes beyond the segment", "CVE-2020-24341")

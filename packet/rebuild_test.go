@@ -2,6 +2,7 @@ package packet
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 
 	"github.com/google/go-cmp/cmp"
@@ -94,6 +95,13 @@ func rebuildL4(p *Packet, o *Out) bool {
 			h.HasQuote, h.Quote, h.MTU = true, q, v.MTU()
 			o.SetPayload(nil)
 		}
+		if v.IsND() {
+			if v.ParseND(&h.ND) != ReasonNone {
+				return false
+			}
+			h.ID, h.Seq, h.HasND = 0, 0, true
+			o.SetPayload(nil)
+		}
 		o.SetICMPv6(h)
 	}
 	return true
@@ -149,8 +157,14 @@ func valuesOf(p *Packet) (values, bool) {
 			h.MTU = 0
 		}
 	}
+	if h := v.ICMPv6; h != nil {
+		h.ND.Has &^= NDOptUnknown
+	}
 	return v, ok
 }
+
+// prefixEqual is what addrEqual is for addresses.
+var prefixEqual = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 
 // checkRebuild holds a packet to three promises: what was parsed can be built
 // anew unless rebuild says otherwise; the new packet has the same values and
@@ -181,7 +195,7 @@ func checkRebuild(t tester, link LinkType, b []byte) {
 	}
 	want, _ := valuesOf(&p)
 	got, ok := valuesOf(again)
-	if diff := cmp.Diff(want, got, addrEqual); diff != "" || !ok {
+	if diff := cmp.Diff(want, got, addrEqual, prefixEqual); diff != "" || !ok {
 		t.Fatalf("%v: -received +sent\n%s", &p, diff)
 	}
 	var twice Out

@@ -55,7 +55,7 @@ func (g *guard) build(x *ppf.Exchange) ppf.Verdict {
 	in, eth := x.In.ARP(), x.In.Ethernet()
 	out := packet.ARP{Op: in.Op(), SenderMAC: in.SenderMAC(), SenderIP: in.SenderIP(), TargetIP: in.TargetIP()}
 	if out.SenderMAC != eth.Src() || out.SenderMAC.IsMulticast() || out.SenderMAC == (packet.MAC{}) {
-		return x.Refuse(ReasonSenderMAC, number(out.SenderMAC))
+		return x.Refuse(ReasonSenderMAC, link.Number(out.SenderMAC))
 	}
 	target := out.TargetIP.As4()
 	if r := groupOrNone(target); r || eth.Dst().IsMulticast() && eth.Dst() != packet.BroadcastMAC {
@@ -66,7 +66,7 @@ func (g *guard) build(x *ppf.Exchange) ppf.Verdict {
 	case packet.ARPReply:
 		out.TargetMAC = in.TargetMAC()
 		if eth.Dst() != out.TargetMAC && eth.Dst() != packet.BroadcastMAC {
-			return x.Refuse(ReasonTarget, number(out.TargetMAC))
+			return x.Refuse(ReasonTarget, link.Number(out.TargetMAC))
 		}
 	default:
 		return x.Refuse(ReasonOperation, uint64(out.Op))
@@ -90,8 +90,3 @@ func (g *guard) build(x *ppf.Exchange) ppf.Verdict {
 // groupOrNone reports an IPv4 address that no host has: 0.0.0.0/8, loopback,
 // multicast, and the reserved ones with broadcast (RFC 1122 §3.2.1.3).
 func groupOrNone(a [4]byte) bool { return a[0] == 0 || a[0] == 127 || a[0] >= 224 }
-
-// number gives a link-layer address as a value to show.
-func number(m packet.MAC) uint64 {
-	return uint64(binary.BigEndian.Uint16(m[:2]))<<32 | uint64(binary.BigEndian.Uint32(m[2:]))
-}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -86,6 +87,11 @@ func (b Bindings) String() string {
 type Host struct {
 	MAC  packet.MAC
 	Side ppf.Dir // ClientToServer: the client's side
+}
+
+// Number gives a link-layer address as a value to show.
+func Number(m packet.MAC) uint64 {
+	return uint64(binary.BigEndian.Uint16(m[:2]))<<32 | uint64(binary.BigEndian.Uint32(m[2:]))
 }
 
 // Claim is what became of a host's claim to have an address.
