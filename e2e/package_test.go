@@ -3,6 +3,7 @@ package e2e
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -37,7 +38,8 @@ func TestUnits(t *testing.T) {
 func TestDebianPackage(t *testing.T) {
 	need(t, "dpkg-deb")
 	out := t.TempDir()
-	r := executeHere(t, "../packaging/deb", out)
+	build := exec.CommandContext(within(t, 20*patience), "../packaging/deb", out) // it compiles everything once more
+	r := finish(t, build, build.Run, build.Args[1:])
 	if r.status != 0 {
 		t.Fatal(r)
 	}
