@@ -153,12 +153,12 @@ func carry6(t *testing.T, chain string) *daemon {
 	l := up(t, lab.Options{Inline: true})
 	w := web(t, l.Server)
 	d := start(t, l, wire(chain))
+	capture := must(l.Client.Capture(lab.CaptureOptions{}))(t)
 	for _, h := range []*lab.Host{l.Client, l.Server} {
 		if r := execute(t, h, "ip", "-6", "neigh", "flush", "all"); r.status != 0 {
 			t.Fatal(r)
 		}
 	}
-	capture := must(l.Client.Capture(lab.CaptureOptions{}))(t)
 	s := at(hostPort(l.Server, "tcp6", port(t, w.Addr)))
 	must(l.Client.Download(within(t, patience), s.DataURL(20_000_000, 1)))(t)
 	must(l.Client.Upload(within(t, patience), s.UploadURL(), 20_000_000, 2))(t)
