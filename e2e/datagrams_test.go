@@ -125,3 +125,30 @@ func tooBig(data []byte) bool {
 	icmp, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
 	return ok && icmp.TypeCode.Type() == layers.ICMPv6TypePacketTooBig
 }
+
+// TestEchoes pings a real kernel through the whole chain, every message
+// accounted for.
+func TestEchoes(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			d := start(t, l, fmt.Sprintf(`version: 1
+instances:
+  - name: all
+    hook: forward
+    match: {server: [%s, "%s"]}
+    chain: [icmp, udp, tcp]
+`, l.Server.IPv4, l.Server.IPv6))
+			for _, size := range []int{56, 1400} {
+				r := must(l.Client.Ping(within(t, patience), l.Server.Addr(f.network), lab.EchoOptions{Count: 20, Size: size, Timeout: patience / 10}))(t)
+				if r.Received != r.Sent {
+					t.Errorf("%d bytes: %d of %d came back; %+v", size, r.Received, r.Sent, d.reasons(t))
+				}
+			}
+			d.accounted(t)
+			if n := len(d.reasons(t)); n > 0 {
+				t.Errorf("something was dropped or repaired: %+v", d.reasons(t))
+			}
+		})
+	}
+}

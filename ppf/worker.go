@@ -137,8 +137,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		if !w.quoteKey() {
 			quoted = false
 		}
-	case reason == packet.ReasonNone && (in.Has(packet.HasTCP) || in.Has(packet.HasUDP)):
-		x.key = Key{SrcPort: in.SrcPort(), DstPort: in.DstPort(), Protocol: in.Proto()}
+	case reason == packet.ReasonNone && x.ports():
 		if in.Has(packet.HasIPv4) {
 			ip := in.IPv4()
 			src, dst := ip.Src4(), ip.Dst4()
@@ -200,9 +199,34 @@ func (w *worker) quoteKey() bool {
 	}
 	q := &x.quote
 	x.Quote = q
-	x.key = MakeKey(HookNone, q.Proto, netip.AddrPortFrom(q.Dst(), q.DstPort), netip.AddrPortFrom(q.Src(), q.SrcPort))
+	src, dst := q.SrcPort, q.DstPort
+	if q.Proto == packet.ProtoICMP || q.Proto == packet.ProtoICMPv6 {
+		src, dst = q.ID, q.ID
+	}
+	x.key = MakeKey(HookNone, q.Proto, netip.AddrPortFrom(q.Dst(), dst), netip.AddrPortFrom(q.Src(), src))
 	x.hasKey = true
 	return true
+}
+
+// ports begins the key of a packet that can be of a connection: with its ports,
+// or with the identifier of an echo in place of both. It reports false for other
+// packets.
+func (x *Exchange) ports() bool {
+	in := x.In
+	x.key = Key{SrcPort: in.SrcPort(), DstPort: in.DstPort(), Protocol: in.Proto()}
+	switch {
+	case in.Has(packet.HasTCP), in.Has(packet.HasUDP):
+		return true
+	case in.Has(packet.HasICMPv4):
+		icmp := in.ICMPv4()
+		x.key.SrcPort, x.key.DstPort = icmp.EchoID(), icmp.EchoID()
+		return icmp.IsEcho()
+	case in.Has(packet.HasICMPv6):
+		icmp := in.ICMPv6()
+		x.key.SrcPort, x.key.DstPort = icmp.EchoID(), icmp.EchoID()
+		return icmp.IsEcho()
+	}
+	return false
 }
 
 // fillTuple collects what criteria look at. For a quoted packet it is the flow
@@ -214,7 +238,8 @@ func (w *worker) fillTuple(reason Reason, quoted bool) {
 	if quoted {
 		q := x.Quote
 		t.Src, t.Dst, t.Protocol, t.HasProtocol = q.Dst(), q.Src(), q.Proto, true
-		t.SrcPort, t.DstPort, t.HasPorts = q.DstPort, q.SrcPort, true
+		t.SrcPort, t.DstPort = q.DstPort, q.SrcPort
+		t.HasPorts = q.Proto == packet.ProtoTCP || q.Proto == packet.ProtoUDP
 		return
 	}
 	t.Src, t.Dst = in.Src(), in.Dst()
@@ -225,7 +250,7 @@ func (w *worker) fillTuple(reason Reason, quoted bool) {
 	t.Protocol = in.Proto()
 	t.HasProtocol = reason == packet.ReasonNone && !(in.IsICMPError() && x.Quote == nil) ||
 		in.Has(packet.HasIPv4) && !in.IsICMPError()
-	if x.hasKey && x.Quote == nil {
+	if x.hasKey && (in.Has(packet.HasTCP) || in.Has(packet.HasUDP)) {
 		t.SrcPort, t.DstPort, t.HasPorts = x.key.SrcPort, x.key.DstPort, true
 	}
 }

@@ -154,7 +154,8 @@ func (c *composer) write() {
 		c.instance(c.name+"-opens-"+protocol, fmt.Sprintf("protocol: %s, client: %q, server: %q", protocol, w.Server, c.everywhere()),
 			protocol, "client", false, "# what the server itself opens")
 	}
-	if slices.Contains(c.facts.Functions, "icmp") {
+	// Neighbor discovery of a local server comes by the same hooks.
+	if slices.Contains(c.facts.Functions, "icmp") && (!c.facts.Local || w.Server.Is4()) {
 		c.instance(c.name+"-icmp", fmt.Sprintf("protocol: icmp, server: %q", w.Server), "icmp", "both", false, "")
 	}
 }
@@ -231,7 +232,7 @@ func (c *composer) warn() {
 		say("IPv4 addresses of the server are not covered: protect each by itself")
 	}
 	if f.Local {
-		say("the server is this machine: what is not TCP to it is left to its own firewall")
+		say("the server is this machine: what no instance matches is left to its own firewall")
 		return
 	}
 	if !f.Forwards {

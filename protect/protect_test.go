@@ -90,6 +90,21 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
+// TestLocalNeighbors: nothing comes between a local server and its neighbor
+// discovery.
+func TestLocalNeighbors(t *testing.T) {
+	for address, want := range map[string]bool{"192.0.2.9": true, "2001:db8::9": false} {
+		local := router(func(f *Facts) { f.Functions, f.Local = []string{"tcp", "icmp"}, true })
+		p, err := Compose(Wish{Server: netip.MustParseAddr(address)}, local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(p.YAML, "chain: [icmp]") != want {
+			t.Errorf("%s: icmp %v, want %v", p.YAML, !want, want)
+		}
+	}
+}
+
 func TestMonitor(t *testing.T) {
 	p, spec := compose(t, Wish{TCP: []string{"80"}, Monitor: true}, router(nil))
 	for _, in := range spec.Instances {
