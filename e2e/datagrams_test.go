@@ -152,3 +152,29 @@ instances:
 		})
 	}
 }
+
+// TestDatagramAttacks sends the lab's attacks on UDP and ICMP at a server behind
+// the whole chain.
+func TestDatagramAttacks(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	env := must(l.AttackEnv(port(t, web(t, l.Server).Addr)))(t)
+	d := start(t, l, fmt.Sprintf(`version: 1
+instances:
+  - name: all
+    hook: forward
+    match: {server: [%s, "%s"]}
+    chain: [icmp, udp, tcp]
+`, l.Server.IPv4, l.Server.IPv6))
+	list := attacksOn("udp", "icmp")
+	for name, outcome := range attack(t, l, env, list, nil) {
+		if outcome == lab.Arrived {
+			t.Errorf("%s arrived; %+v", name, d.reasons(t))
+		}
+	}
+	d.accounted(t)
+	for _, a := range list {
+		if d.counted(t, a.Reason) == 0 {
+			t.Errorf("%s: reason %s is not counted; %+v", a.Name, a.Reason, d.reasons(t))
+		}
+	}
+}

@@ -18,7 +18,7 @@ const (
 // nfqueue compares packet chains over NFQUEUE with plain forwarding.
 func nfqueue(ctx context.Context, o Options) (r *Result, err error) {
 	r = &Result{Bench: "nfqueue", Timing: map[string]ppf.TimingSummary{}}
-	sites, err := newSites(ctx, o.Program, "", "tcp", "pass")
+	sites, err := newSites(ctx, o.Program, "", "tcp", "pass", "udp")
 	defer func() { err = errors.Join(err, sites.close()) }()
 	if err != nil {
 		return r, err
@@ -39,7 +39,7 @@ func nfqueue(ctx context.Context, o Options) (r *Result, err error) {
 		}
 		r.Rows = append(r.Rows, done)
 	}
-	small, err := measure(Row{Name: "pass, small packets", Against: plain, Unit: "1/s"}, o.Runs, sites["pass"].packets(ctx, o.Duration), sites[""].packets(ctx, o.Duration))
+	small, err := measure(Row{Name: "udp, small packets", Against: plain, Unit: "1/s"}, o.Runs, sites["udp"].packets(ctx, o.Duration), sites[""].packets(ctx, o.Duration))
 	if err != nil {
 		return r, err
 	}
