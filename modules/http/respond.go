@@ -161,6 +161,7 @@ func (c *connection) broken(err error) Defect {
 	switch {
 	case errors.Is(err, errClient):
 		c.req.framing.close = true
+		c.abort() // an end in order would make a body up to the close look whole
 		return Defect{}
 	case err == errBroken:
 		f = c.judge.verdict(&c.res.defects)
