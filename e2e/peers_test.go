@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,12 +45,16 @@ func iperf3Server(t *testing.T, h *lab.Host, p uint16) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Wait() }) // it ends with the test's context, by a signal
+	// A connection to see whether it listens would be a client to it, and the next
+	// one come while it gets over that.
+	listens := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:0000 0A `, p))
 	eventually(t, "iperf3 listens", func() (bool, string) {
-		c, err := h.Dial(within(t, patience), "tcp4", hostPort(h, "tcp4", p))
-		if err != nil {
-			return false, err.Error()
-		}
-		return c.Close() == nil, ""
+		var sockets []byte
+		err := h.Do(func() (err error) {
+			sockets, err = os.ReadFile("/proc/thread-self/net/tcp6")
+			return err
+		})
+		return err == nil && listens.Match(sockets), fmt.Sprintf("%v: %s", err, sockets)
 	})
 }
 
@@ -64,9 +69,10 @@ func iperf3(t *testing.T, client, server *lab.Host, network string, p uint16) {
 					args = append(args, "--reverse")
 				}
 				var r result
+				// The server ends its listener after each run and makes a new one.
 				eventually(t, "iperf3 is free", func() (bool, string) {
 					r = execute(t, client, "iperf3", args...)
-					return !strings.Contains(r.out, "server is busy"), r.out
+					return !strings.Contains(r.out, "server is busy") && !strings.Contains(r.out, "unable to connect to server"), r.out
 				})
 				var report struct {
 					Error string
