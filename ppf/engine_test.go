@@ -544,12 +544,15 @@ func TestHammer(t *testing.T) {
 func established(tb testing.TB, payload int) (*ppftest.Bench, []ppf.Frame) {
 	b := ppftest.New(tb, ppftest.Instance("a", "tcp"))
 	header := ppftest.Header(packet.ACK, 1, 1)
-	header.Options = packet.TCPOptions{Has: packet.OptTimestamps, TSVal: 1, TSEcr: 2}
+	header.Options = packet.TCPOptions{Has: packet.OptTimestamps, TSVal: 1, TSEcr: 1}
 	for _, s := range []ppftest.Segment{
 		{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)},
 		{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: ppftest.Header(packet.SYN|packet.ACK, 1, 1)},
 		{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.ACK, 1, 1)},
 	} {
+		if s.Flags&packet.SYN != 0 {
+			s.Options = header.Options
+		}
 		if action, _ := b.Send(ppf.Forward, s.Bytes(tb)); action != ppf.Accept {
 			tb.Fatalf("%v: %v", s.Flags, action)
 		}

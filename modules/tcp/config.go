@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -46,6 +48,31 @@ type Config struct {
 	MSSMax int `conf:"mss_max"`
 	// Urgent is what becomes of urgent data; default inline.
 	Urgent Urgent `conf:"urgent"`
+	// Options are carried over beside those that every TCP has; default none.
+	Options []Option `conf:"options"`
+}
+
+// Option is a TCP option that the encoder can write and few need.
+type Option uint8
+
+// OptionUserTimeout tells the peer how long data may stay unacknowledged (RFC
+// 5482).
+const OptionUserTimeout Option = 0
+
+var optionNames = []string{"user-timeout"}
+
+// String gives the word of the configuration.
+func (o Option) String() string { return optionNames[o] }
+
+// UnmarshalText is the inverse of String.
+func (o *Option) UnmarshalText(b []byte) error { return ppf.ParseWord(o, b, optionNames) }
+
+// optionBits gives the set of a list of options.
+func optionBits(list []Option) (set packet.TCPOptionSet) {
+	if slices.Contains(list, OptionUserTimeout) {
+		set |= packet.OptUserTimeout
+	}
+	return set
 }
 
 // Midstream says what becomes of a segment whose connection is not known.

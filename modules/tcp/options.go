@@ -26,7 +26,7 @@ func (t *Tracker) options(x *ppf.Exchange, in packet.TCPView, out *packet.TCP) (
 			return v, true
 		}
 	}
-	const known = packet.OptSACK | packet.OptTimestamps
+	known := packet.OptSACK | packet.OptTimestamps | t.carried
 	if extra := o.Has &^ (synOnly | known); extra != 0 {
 		if v, stop := x.Finding(ReasonUnknownOption, uint64(extra)); stop {
 			return v, true
@@ -39,7 +39,7 @@ func (t *Tracker) options(x *ppf.Exchange, in packet.TCPView, out *packet.TCP) (
 // synOptions chooses what is carried over of a SYN's options, and judges the MSS.
 func (t *Tracker) synOptions(x *ppf.Exchange, o *packet.TCPOptions) (ppf.Verdict, bool) {
 	// Offers that a peer may ignore are left out: normal business.
-	o.Has &= packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptTimestamps
+	o.Has &= packet.OptMSS | packet.OptWScale | packet.OptSACKPermitted | packet.OptTimestamps | t.carried
 	// A server may announce little, it harms nobody behind us; and a raised value
 	// would promise what the client cannot take.
 	if o.Has&packet.OptMSS != 0 && x.Dir == ppf.ClientToServer && o.MSS < t.mssMin {

@@ -62,7 +62,24 @@ var (
 	ReasonSynOnly = repaired("tcp.option.syn-only-removed", "tcp.option.kind", "9293 §3.2",
 		"an option that belongs on a SYN is removed elsewhere", "none known", "")
 	ReasonUnknownOption = repaired("tcp.option.unknown-removed", "tcp.option.kind", "9293 §3.2",
-		"an option that is not understood is removed", "experimental options", "reasons: {tcp.option.unknown-removed: monitor}")
+		"an option that is not understood, or not listed, is removed", "experimental options and user timeouts", "modules: {tcp: {options: [user-timeout]}}, or reasons: {tcp.option.unknown-removed: monitor}")
+
+	ReasonNotAgreed = repaired("tcp.option.not-agreed", "tcp.option.kind", "7323 §3.2",
+		"SACK blocks or timestamps that not both SYNs offered are removed", "none known", "")
+	ReasonStampAdded = repaired("tcp.option.timestamp-added", "tcp.option.timestamps", "7323 §3.2",
+		"a keep-alive without the timestamp that was agreed on gets the sender's last one", "hosts that leave it out of keep-alives",
+		"reasons: {tcp.option.timestamp-added: monitor}")
+	ReasonECN = repaired("tcp.ecn-cleared", "tcp.flags", "3168 §6.1.1",
+		"ECE and CWR are cleared where not both SYNs offered ECN", "none known", "")
+	ReasonSACK = refused("tcp.option.sack", "tcp.option.sack", "2018 §3",
+		"a SACK block is empty, or is about what was never sent",
+		"connections whose segments also go past the proxy", "reasons: {tcp.option.sack: monitor}")
+	ReasonPAWS = refused("tcp.option.timestamp-old", "tcp.option.timestamps", "7323 §5.3",
+		"the timestamp is older than the last one in order",
+		"segments that were overtaken, which their receiver drops, too", "reasons: {tcp.option.timestamp-old: monitor}")
+	ReasonEcho = refused("tcp.option.timestamp-echo", "tcp.option.timestamps", "7323 §3.2",
+		"the timestamp echoes one that was never sent",
+		"connections whose segments also go past the proxy", "reasons: {tcp.option.timestamp-echo: monitor}")
 )
 
 func refused(name, field, rfc, doc, trips, relax string, cve ...string) ppf.Reason {

@@ -66,6 +66,7 @@ type Tracker struct {
 	limits         *limits // nil: none
 	mssMin, mssMax uint16  // bytes; 0: any
 	refuseUrgent   bool
+	carried        packet.TCPOptionSet // beside those of every TCP
 	histories      *ppf.State[History]
 	translator     Translator
 }
@@ -82,7 +83,7 @@ var (
 func NewTracker(c *Config, since int64, histories *ppf.State[History], translator Translator) *Tracker {
 	t := &Tracker{
 		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax),
-		refuseUrgent: c.Urgent == UrgentRefuse, histories: histories, translator: translator,
+		refuseUrgent: c.Urgent == UrgentRefuse, carried: optionBits(c.Options), histories: histories, translator: translator,
 	}
 	for p, d := range [numPhases]time.Duration{
 		phaseSynSent: c.HalfOpen, phaseSynReceived: c.HalfOpen, phaseEstablished: c.Established,
@@ -141,7 +142,7 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	}
 	seg := segment{
 		ev: classify(flags), seq: out.Seq, ack: out.Ack, hasAck: flags&packet.ACK != 0,
-		length: uint32(len(payload)), window: out.Window, options: &out.Options,
+		length: uint32(len(payload)), header: &out,
 	}
 	if seg.ev == evFin {
 		seg.length++
@@ -213,7 +214,13 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 			}
 			return h.refuse(x, r, uint64(n), seg, to), true
 		}
-		h.commit(x.Dir, seg, to)
+		if v, stop := h.agree(x, seg); stop {
+			return v, true
+		}
+		if r, n := h.checkOptions(x.Dir, seg, x.Now); r != packet.ReasonNone {
+			return h.refuse(x, r, uint64(n), seg, to), true
+		}
+		h.commit(x.Dir, seg, to, x.Now)
 	}
 	own.Received = uint8(state)
 	own.Copy(x.In, ppf.CopyAll)
@@ -230,7 +237,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 func (h *History) refuse(x *ppf.Exchange, r ppf.Reason, value uint64, seg *segment, peer State) ppf.Verdict {
 	if !x.Drops(r) {
 		h.fromStart = false
-		h.commit(x.Dir, seg, peer)
+		h.commit(x.Dir, seg, peer, x.Now)
 	}
 	return x.Refuse(r, value)
 }

@@ -343,7 +343,7 @@ func TestHeader(t *testing.T) {
 			t.Errorf("option %v has another value", o)
 		}
 	}
-	noDF := sc(syn | ack)
+	noDF := withOptions(sc(syn|ack), 4, 2, 1, 1)
 	noDF.IP.DF = false
 	if ip, _ := decode(t, step(t, b, noDF, "")); ip.Flags != 0 || ip.Id == 77 {
 		t.Errorf("without DF: %+v; want an identification of our own", ip)

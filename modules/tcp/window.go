@@ -19,6 +19,8 @@ type side struct {
 	scales bool       // it offered one
 	seen   bool       // iss or end is known
 	acks   bool       // acked and edge are known
+	offers offers
+	stamps stamps
 }
 
 // maxScale is the largest shift of a window (RFC 7323 §2.3), maxWindow the
@@ -39,8 +41,7 @@ type segment struct {
 	seq, ack packet.Seq
 	hasAck   bool
 	length   uint32 // of its sequence space without the SYN
-	window   uint16 // as it stands in the header
-	options  *packet.TCPOptions
+	header   *packet.TCP
 }
 
 // end is the number behind the segment.
@@ -137,9 +138,9 @@ func (h *History) challenged(d ppf.Dir, seq packet.Seq) bool {
 
 // commit takes over what a segment of flow d says that passes; peer is the state
 // of its receiver.
-func (h *History) commit(d ppf.Dir, s *segment, peer State) {
+func (h *History) commit(d ppf.Dir, s *segment, peer State, now int64) {
 	from, to := &h.side[d], &h.side[d.Other()]
-	window := uint32(s.window)
+	window := uint32(s.header.Window)
 	switch s.ev {
 	case evRst:
 		return
@@ -148,6 +149,7 @@ func (h *History) commit(d ppf.Dir, s *segment, peer State) {
 		if !from.seen || peer == Silent {
 			from.start(s)
 		}
+		from.stamps.note(s, true, now)
 		return
 	case evSynAck:
 		if !from.seen || s.seq != from.iss {
@@ -159,6 +161,7 @@ func (h *History) commit(d ppf.Dir, s *segment, peer State) {
 			from.end, from.seen = s.end(), true
 		}
 	}
+	from.stamps.note(s, !to.acks || !s.seq.After(to.acked), now)
 	edge := s.ack.Add(window)
 	if !from.acks {
 		from.acked, from.edge, from.acks = s.ack, edge, true
@@ -175,11 +178,17 @@ func (h *History) commit(d ppf.Dir, s *segment, peer State) {
 	}
 }
 
-// start begins anew with a SYN.
+// start begins anew with a SYN. What is sent again may offer less than before,
+// and the first may have arrived all the same: all that was offered counts.
 func (p *side) start(s *segment) {
-	*p = side{iss: s.seq, end: s.end(), maxWin: uint32(s.window), seen: true}
-	if s.options.Has&packet.OptWScale != 0 {
-		p.scale, p.scales = min(s.options.WScale, maxScale), true
+	before := *p
+	*p = side{iss: s.seq, end: s.end(), maxWin: uint32(s.header.Window), seen: true, offers: offersOf(s.header)}
+	if before.seen && before.iss == s.seq {
+		p.offers |= before.offers
+		p.scale, p.scales = before.scale, before.scales
+	}
+	if s.header.Options.Has&packet.OptWScale != 0 {
+		p.scale, p.scales = min(s.header.Options.WScale, maxScale), true
 	}
 }
 
