@@ -44,13 +44,8 @@ func reply(src, dst packet.MAC, from, to netip.Addr) packet.ARP {
 }
 
 // bench has one instance on a wire.
-func bench(t *testing.T, settings ...ppf.KeyValue) *ppftest.Bench {
-	chain := []string{"arp"}
-	return ppftest.New(t, ppf.InstanceSpec{
-		Name: "wire", Source: ppf.SourceInline, Hook: ppf.InlineClient, Chain: [2][]string{chain, chain},
-		Match:   ppf.Match{In: "eth0", Out: "eth1"},
-		Modules: map[string]ppf.Value{"arp": {Kind: ppf.ValueMap, Map: settings}},
-	})
+func bench(t testing.TB, settings ...ppf.KeyValue) *ppftest.Bench {
+	return ppftest.NewWire(t, []string{"arp"}, settings...)
 }
 
 // from the client's side or the server's.
@@ -58,32 +53,6 @@ const (
 	client = ppf.InlineClient
 	server = ppf.InlineServer
 )
-
-// send gives a frame to the engine and returns the reason of its drop.
-func send(t *testing.T, b *ppftest.Bench, hook ppf.Hook, data []byte) (out []byte, reason string) {
-	t.Helper()
-	before := map[string]uint64{}
-	for _, c := range b.Engine.ReasonCounts() {
-		before[c.Reason] += c.Count
-	}
-	f := b.Frame(hook, data)
-	f.Link = packet.LinkEthernet
-	if hook == server {
-		f.In, f.Out = f.Out, f.In
-	}
-	frames := []ppf.Frame{f}
-	b.Engine.Handlers()[0].Handle(frames)
-	for _, c := range b.Engine.ReasonCounts() {
-		if c.Count > before[c.Reason] {
-			reason = c.Reason
-		}
-	}
-	if frames[0].Action == ppf.Accept {
-		out = bytes.Join([][]byte{frames[0].Head, frames[0].Body, frames[0].Padding()}, nil)
-	}
-	b.Accounted()
-	return out, reason
-}
 
 // TestARP sends one packet after the other over one wire.
 func TestARP(t *testing.T) {
@@ -122,7 +91,7 @@ func TestARP(t *testing.T) {
 		{"reverse", client, rarp, "arp.reverse"},
 		{"cut", client, frame(t, ff, request(macA, addrA, addrB))[:14+20], "arp.truncated"},
 	} {
-		out, reason := send(t, b, tt.hook, tt.data)
+		out, reason := b.Cross(tt.hook, tt.data)
 		if reason != tt.want || (out == nil) != (tt.want != "") {
 			t.Errorf("%s: %x, reason %q, want %q", tt.name, out, reason, tt.want)
 			continue
@@ -133,7 +102,7 @@ func TestARP(t *testing.T) {
 	}
 	// Who is silent for long loses its address.
 	b.Env.Advance(int64(time.Hour))
-	if _, reason := send(t, b, client, frame(t, ff, request(macC, addrB, addrA))); reason != "" {
+	if _, reason := b.Cross(client, frame(t, ff, request(macC, addrB, addrA))); reason != "" {
 		t.Errorf("after an hour: %q", reason)
 	}
 }
@@ -172,16 +141,16 @@ func TestFixedBindings(t *testing.T) {
 		addr netip.Addr
 		want string
 	}{{macB, addrB, ""}, {macC, addrB, "arp.binding"}, {macA, addrA, "arp.unknown-host"}} {
-		if _, reason := send(t, b, server, frame(t, packet.BroadcastMAC, request(tt.mac, tt.addr, addrA))); reason != tt.want {
+		if _, reason := b.Cross(server, frame(t, packet.BroadcastMAC, request(tt.mac, tt.addr, addrA))); reason != tt.want {
 			t.Errorf("%v %v: %q, want %q", tt.mac, tt.addr, reason, tt.want)
 		}
 	}
 	b = bench(t, ppf.KeyValue{Key: "hosts", Value: scalar("1")})
 	for addr, want := range map[string]string{"192.0.2.1": "", "192.0.2.2": "arp.limit-hosts"} {
 		if addr == "192.0.2.2" {
-			send(t, b, server, frame(t, packet.BroadcastMAC, request(macA, addrA, addrB)))
+			b.Cross(server, frame(t, packet.BroadcastMAC, request(macA, addrA, addrB)))
 		}
-		if _, reason := send(t, b, server, frame(t, packet.BroadcastMAC, request(macA, netip.MustParseAddr(addr), addrB))); reason != want {
+		if _, reason := b.Cross(server, frame(t, packet.BroadcastMAC, request(macA, netip.MustParseAddr(addr), addrB))); reason != want {
 			t.Errorf("%s: %q, want %q", addr, reason, want)
 		}
 	}

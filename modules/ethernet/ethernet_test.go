@@ -40,12 +40,7 @@ func setting(key string, words ...string) ppf.KeyValue {
 
 // bench has one instance on a wire.
 func bench(t testing.TB, settings ...ppf.KeyValue) *ppftest.Bench {
-	chain := []string{"ethernet", "arp", "tcp"}
-	return ppftest.New(t, ppf.InstanceSpec{
-		Name: "wire", Source: ppf.SourceInline, Hook: ppf.InlineClient, Chain: [2][]string{chain, chain},
-		Match:   ppf.Match{In: "eth0", Out: "eth1"},
-		Modules: map[string]ppf.Value{"ethernet": {Kind: ppf.ValueMap, Map: settings}},
-	})
+	return ppftest.NewWire(t, []string{"ethernet", "arp", "tcp"}, settings...)
 }
 
 // frame builds a frame; an ethertype below 0x0600 is a length, whatever the
@@ -60,28 +55,6 @@ func frame(src, dst packet.MAC, typ uint16, payload []byte, tags ...packet.VLANT
 		b = append(b, byte(tag.TPID>>8), byte(tag.TPID), byte(tci>>8), byte(tci))
 	}
 	return append(append(b, byte(typ>>8), byte(typ)), payload...)
-}
-
-// send gives a frame to the engine and returns the reason of its drop.
-func send(b *ppftest.Bench, data []byte) (out []byte, reason string) {
-	before := map[string]uint64{}
-	for _, c := range b.Engine.ReasonCounts() {
-		before[c.Reason] += c.Count
-	}
-	f := b.Frame(ppf.InlineClient, data)
-	f.Link = packet.LinkEthernet
-	frames := []ppf.Frame{f}
-	b.Engine.Handlers()[0].Handle(frames)
-	for _, c := range b.Engine.ReasonCounts() {
-		if c.Count > before[c.Reason] {
-			reason = c.Reason
-		}
-	}
-	if frames[0].Action == ppf.Accept {
-		out = bytes.Join([][]byte{frames[0].Head, frames[0].Body, frames[0].Padding()}, nil)
-	}
-	b.Accounted()
-	return out, reason
 }
 
 // TestFrames sends frames over wires of different settings.
@@ -147,7 +120,7 @@ func TestFrames(t *testing.T) {
 		{"other LLC to the bridges", []ppf.KeyValue{llc, stp}, frame(macA, bridges, length(ns), ns), "ethernet.llc"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			out, reason := send(bench(t, tt.settings...), tt.data)
+			out, reason := bench(t, tt.settings...).Cross(ppf.InlineClient, tt.data)
 			if reason != tt.want || (out == nil) != (tt.want != "") {
 				t.Fatalf("%x, reason %q, want %q", out, reason, tt.want)
 			}

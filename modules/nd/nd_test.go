@@ -92,12 +92,7 @@ func (m message) with(edit func(*message)) message {
 
 // bench has one instance on a wire.
 func bench(t testing.TB, settings ...ppf.KeyValue) *ppftest.Bench {
-	chain := []string{"nd"}
-	return ppftest.New(t, ppf.InstanceSpec{
-		Name: "wire", Source: ppf.SourceInline, Hook: ppf.InlineClient, Chain: [2][]string{chain, chain},
-		Match:   ppf.Match{In: "eth0", Out: "eth1"},
-		Modules: map[string]ppf.Value{"nd": {Kind: ppf.ValueMap, Map: settings}},
-	})
+	return ppftest.NewWire(t, []string{"nd"}, settings...)
 }
 
 // from the client's side or the server's.
@@ -105,32 +100,6 @@ const (
 	client = ppf.InlineClient
 	server = ppf.InlineServer
 )
-
-// send gives a frame to the engine and returns the reason that was counted.
-func send(t *testing.T, b *ppftest.Bench, hook ppf.Hook, data []byte) (out []byte, reason string) {
-	t.Helper()
-	before := map[string]uint64{}
-	for _, c := range b.Engine.ReasonCounts() {
-		before[c.Reason] += c.Count
-	}
-	f := b.Frame(hook, data)
-	f.Link = packet.LinkEthernet
-	if hook == server {
-		f.In, f.Out = f.Out, f.In
-	}
-	frames := []ppf.Frame{f}
-	b.Engine.Handlers()[0].Handle(frames)
-	for _, c := range b.Engine.ReasonCounts() {
-		if c.Count > before[c.Reason] {
-			reason = c.Reason
-		}
-	}
-	if frames[0].Action == ppf.Accept {
-		out = bytes.Join([][]byte{frames[0].Head, frames[0].Body}, nil)
-	}
-	b.Accounted()
-	return out, reason
-}
 
 func setting(key, value string) ppf.KeyValue {
 	return ppf.KeyValue{Key: key, Value: ppf.Value{Kind: ppf.ValueScalar, Scalar: value}}
@@ -193,7 +162,7 @@ func TestND(t *testing.T) {
 		{"even RDNSS", server, router(local).frame(t, byte40(16+8+8+32+1, 2)), "nd.option.rdnss-length"},
 		{"option removed", client, toGroup.with(func(m *message) { m.to, m.dst = macB, addrB }).frame(t, byte40(24, 200)), "nd.option-removed"},
 	} {
-		out, reason := send(t, b, tt.hook, tt.data)
+		out, reason := b.Cross(tt.hook, tt.data)
 		passes := tt.want == "" || tt.want == "nd.option-removed"
 		if reason != tt.want || (out != nil) != passes {
 			t.Errorf("%s: %x, reason %q, want %q", tt.name, out, reason, tt.want)
@@ -207,7 +176,7 @@ func TestND(t *testing.T) {
 	}
 	// Who is silent for long loses its address.
 	b.Env.Advance(int64(time.Hour))
-	if _, reason := send(t, b, client, advertise(macC, addrB, nodes, 0).frame(t)); reason != "" {
+	if _, reason := b.Cross(client, advertise(macC, addrB, nodes, 0).frame(t)); reason != "" {
 		t.Errorf("after an hour: %q", reason)
 	}
 }
@@ -243,7 +212,7 @@ func rebuilt(t *testing.T, name string, in, out []byte) {
 // TestReserved: what means nothing is not carried over.
 func TestReserved(t *testing.T) {
 	want := solicit(macA, addrA, groupB, addrB).frame(t)
-	out, reason := send(t, bench(t), client, solicit(macA, addrA, groupB, addrB).frame(t, func(p []byte) { copy(p[packet.IPv6Len+4:], "bits") }))
+	out, reason := bench(t).Cross(client, solicit(macA, addrA, groupB, addrB).frame(t, func(p []byte) { copy(p[packet.IPv6Len+4:], "bits") }))
 	if reason != "" || !bytes.Equal(out, want) {
 		t.Errorf("%q: %x, want %x", reason, out, want)
 	}
@@ -262,7 +231,7 @@ func TestExtensions(t *testing.T) {
 		data := bytes.Join([][]byte{whole[:at], header[1:], whole[at:]}, nil)
 		data[packet.EthernetLen+6] = header[0]
 		data[packet.EthernetLen+5] += 8
-		if _, reason := send(t, b, server, data); reason != "nd.extension" {
+		if _, reason := b.Cross(server, data); reason != "nd.extension" {
 			t.Errorf("%s: %q", name, reason)
 		}
 	}
@@ -273,7 +242,7 @@ func TestSettings(t *testing.T) {
 		"none": {"nd.router", "nd.router"}, "client": {"", "nd.router"}, "server": {"nd.router", ""}, "both": {"", ""},
 	} {
 		for i, hook := range []ppf.Hook{client, server} {
-			if _, reason := send(t, bench(t, setting("routers", sides)), hook, router(local).frame(t)); reason != want[i] {
+			if _, reason := bench(t, setting("routers", sides)).Cross(hook, router(local).frame(t)); reason != want[i] {
 				t.Errorf("routers: %s, from %v: %q, want %q", sides, hook, reason, want[i])
 			}
 		}
@@ -293,7 +262,7 @@ func TestSettings(t *testing.T) {
 		{few, macA, addrA, ""},
 		{few, macA, addrB, "nd.limit-hosts"},
 	} {
-		if _, reason := send(t, tt.bench, server, advertise(tt.mac, tt.addr, nodes, 0).frame(t)); reason != tt.want {
+		if _, reason := tt.bench.Cross(server, advertise(tt.mac, tt.addr, nodes, 0).frame(t)); reason != tt.want {
 			t.Errorf("%v %v: %q, want %q", tt.mac, tt.addr, reason, tt.want)
 		}
 	}
