@@ -271,10 +271,11 @@ var phrases = [600]string{
 	503: "Service Unavailable", 504: "Gateway Timeout",
 }
 
-// page writes a refusal: small, fixed, and the end of the connection. Allow is
-// for 405 (RFC 9110 §15.5.6).
-func (w *writer) page(code int, minor uint8, head bool, now int64, allow []string) {
-	w.status(minor, code)
+// page writes a refusal: small, fixed, and the end of the connection. It is
+// HTTP/1.1 whatever the client speaks (RFC 9110 §2.5), which may not be known yet.
+// Allow is for 405 (RFC 9110 §15.5.6).
+func (w *writer) page(code int, head bool, now int64, allow []string) {
+	w.status(1, code)
 	w.str(phrases[code])
 	w.line()
 	w.date(now)
