@@ -316,24 +316,28 @@ func (q *queue) send(frames []ppf.Frame) {
 	}
 	msg.SetIovlen(len(q.out))
 	q.out = q.out[:0]
+	accepted := uint64(0)
+	for i := range frames {
+		if frames[i].Action != ppf.Drop {
+			accepted++
+		}
+	}
+	// A packet may be where it goes before the call returns: it is counted then.
+	q.sent.Add(accepted)
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&msg)), 0)
 		switch errno {
+		case 0:
+			return
 		case unix.EINTR, unix.EAGAIN:
 			continue
-		case 0:
-			for i := range frames {
-				if frames[i].Action != ppf.Drop {
-					q.sent.Add(1)
-				}
-			}
-			return
 		}
-		for i := range frames {
-			q.verdictErrors.Add(1)
-			_ = q.drop(frames[i].ID) // when this fails too, the packet stays until the queue is closed
-		}
-		return
+		break
+	}
+	q.sent.Add(-accepted)
+	for i := range frames {
+		q.verdictErrors.Add(1)
+		_ = q.drop(frames[i].ID) // when this fails too, the packet stays until the queue is closed
 	}
 }
 
