@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/promethos/promethos/control/pcapng"
+	"github.com/promethos/promethos/pcapng"
 	"github.com/promethos/promethos/ppf"
 )
 

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/promethos/promethos/control"
-	"github.com/promethos/promethos/control/pcapng"
 	"github.com/promethos/promethos/control/sidebyside"
+	"github.com/promethos/promethos/pcapng"
 )
 
 // traceWhole is more than any packet has.

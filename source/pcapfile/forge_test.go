@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/pcapng"
 	"github.com/promethos/promethos/ppf/ppftest"
 )
 
@@ -87,15 +88,15 @@ func (k kind) option(code uint16, value []byte) []byte {
 
 func (k kind) header() []byte {
 	version := k.order.AppendUint16(k.order.AppendUint16(nil, 1), 0)
-	return k.block(blockSection, k.words(magicSection), version, []byte{255, 255, 255, 255, 255, 255, 255, 255})
+	return k.block(pcapng.BlockSection, k.words(pcapng.ByteOrderMagic), version, []byte{255, 255, 255, 255, 255, 255, 255, 255})
 }
 
 func (k kind) iface(link LinkType, options ...[]byte) []byte {
-	return k.block(blockInterface, k.order.AppendUint16(nil, uint16(link)), []byte{0, 0}, k.words(65535), slices.Concat(options...))
+	return k.block(pcapng.BlockInterface, k.order.AppendUint16(nil, uint16(link)), []byte{0, 0}, k.words(65535), slices.Concat(options...))
 }
 
 func (k kind) enhanced(iface uint32, ticks int64, p captured, options ...[]byte) []byte {
-	return k.block(blockEnhanced, k.words(iface, uint32(ticks>>32), uint32(ticks), uint32(len(p.data)), p.wire()),
+	return k.block(pcapng.BlockPacket, k.words(iface, uint32(ticks>>32), uint32(ticks), uint32(len(p.data)), p.wire()),
 		p.data, make([]byte, (4-len(p.data)%4)%4), slices.Concat(options...))
 }
 
@@ -104,7 +105,7 @@ func (k kind) section(link LinkType, packets []captured) []byte {
 	if k.nano {
 		unit, power = 1, 9
 	}
-	b := slices.Concat(k.header(), k.iface(link, k.option(optName, []byte("eth0")), k.option(optTimeUnit, []byte{power}), k.option(optEnd, nil)))
+	b := slices.Concat(k.header(), k.iface(link, k.option(pcapng.OptionName, []byte("eth0")), k.option(pcapng.OptionTimeUnit, []byte{power}), k.option(pcapng.OptionEnd, nil)))
 	for _, p := range packets {
 		b = append(b, k.enhanced(0, p.time/unit, p)...)
 	}

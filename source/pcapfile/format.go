@@ -12,25 +12,10 @@ const (
 	magicNano  = 0xa1b23c4d
 )
 
-// Types of pcapng blocks (draft-ietf-opsawg-pcapng §4).
+// Types of pcapng blocks that are read and never written.
 const (
-	blockSection   = 0x0a0d0d0a // the same in both byte orders
-	blockInterface = 1
-	blockObsolete  = 2 // packet block, before there were enhanced ones
-	blockSimple    = 3
-	blockEnhanced  = 6
-
-	magicSection = 0x1a2b3c4d // tells a section's byte order
-)
-
-// Codes of pcapng options.
-const (
-	optEnd      = 0
-	optComment  = 1
-	optName     = 2  // of an interface
-	optTimeUnit = 9  // of an interface
-	optTimeBase = 14 // of an interface, in seconds
-	optFlags    = 2  // of a packet
+	blockObsolete = 2 // packet block, before there were enhanced ones
+	blockSimple   = 3
 )
 
 const (

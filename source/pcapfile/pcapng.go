@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"github.com/promethos/promethos/pcapng"
 )
 
 // ngInterface is an interface of the section being read.
@@ -21,9 +23,9 @@ func (f *Reader) readSection() error {
 		return f.cut(err, "the file ends inside a section header")
 	}
 	switch {
-	case binary.LittleEndian.Uint32(h[4:]) == magicSection:
+	case binary.LittleEndian.Uint32(h[4:]) == pcapng.ByteOrderMagic:
 		f.order = binary.LittleEndian
-	case binary.BigEndian.Uint32(h[4:]) == magicSection:
+	case binary.BigEndian.Uint32(h[4:]) == pcapng.ByteOrderMagic:
 		f.order = binary.BigEndian
 	default:
 		return f.wrong("a section header with the byte-order magic %x", h[4:])
@@ -68,7 +70,7 @@ func (f *Reader) nextBlock() (Record, error) {
 			}
 			return Record{}, f.cut(err, "the file ends inside a block's header")
 		}
-		if f.order.Uint32(kind[:]) == blockSection {
+		if f.order.Uint32(kind[:]) == pcapng.BlockSection {
 			if err := f.readSection(); err != nil {
 				return Record{}, err
 			}
@@ -83,9 +85,9 @@ func (f *Reader) nextBlock() (Record, error) {
 		}
 		var r Record
 		switch f.order.Uint32(kind[:]) {
-		case blockInterface:
+		case pcapng.BlockInterface:
 			err = f.readInterface(b)
-		case blockEnhanced:
+		case pcapng.BlockPacket:
 			r, err = f.enhanced(b)
 		case blockObsolete:
 			r, err = f.obsolete(b)
@@ -112,13 +114,13 @@ func (f *Reader) readInterface(b []byte) error {
 	bad := f.options(b[fixed:], func(code uint16, value []byte) bool {
 		ok := true
 		switch code {
-		case optName:
+		case pcapng.OptionName:
 			in.Name = string(value)
-		case optTimeUnit:
+		case pcapng.OptionTimeUnit:
 			if ok = len(value) == 1; ok {
 				ng.unit, ok = parseTimeUnit(value[0])
 			}
-		case optTimeBase:
+		case pcapng.OptionTimeBase:
 			if ok = len(value) == 8; ok {
 				base = int64(f.order.Uint64(value))
 			}
@@ -137,7 +139,7 @@ func (f *Reader) readInterface(b []byte) error {
 func (f *Reader) options(b []byte, each func(code uint16, value []byte) bool) error {
 	for len(b) >= 4 {
 		code, length := f.order.Uint16(b), int(f.order.Uint16(b[2:]))
-		if code == optEnd {
+		if code == pcapng.OptionEnd {
 			return nil
 		}
 		padded := (length + 3) &^ 3
@@ -163,7 +165,7 @@ func (f *Reader) enhanced(b []byte) (Record, error) {
 		return r, err
 	}
 	return r, f.options(rest, func(code uint16, value []byte) bool {
-		if code == optFlags && len(value) == 4 {
+		if code == pcapng.OptionFlags && len(value) == 4 {
 			r.Flags = f.order.Uint32(value)
 		}
 		return true

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/promethos/promethos/pcapng"
 )
 
 // Reader reads the packets of a pcap or pcapng file. It is not safe for
@@ -31,7 +33,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if err := f.in.full(first[:]); err != nil {
 		return nil, f.cut(err, "the file is empty or too short to be a capture")
 	}
-	if binary.BigEndian.Uint32(first[:]) == blockSection {
+	if binary.BigEndian.Uint32(first[:]) == pcapng.BlockSection {
 		f.ng = true
 		return f, f.readSection()
 	}

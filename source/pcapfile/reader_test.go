@@ -11,6 +11,8 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/promethos/promethos/pcapng"
 )
 
 // readAll reads a file to its end; data is copied.
@@ -55,7 +57,7 @@ func rewrite(t *testing.T, list []Record, like *Reader) []byte {
 func oracle(t *testing.T, b []byte) (list []gopacket.CaptureInfo, data [][]byte) {
 	t.Helper()
 	var next func() ([]byte, gopacket.CaptureInfo, error)
-	if binary.BigEndian.Uint32(b) == blockSection {
+	if binary.BigEndian.Uint32(b) == pcapng.BlockSection {
 		f, err := pcapgo.NewNgReader(bytes.NewReader(b), pcapgo.NgReaderOptions{WantMixedLinkType: true})
 		if err != nil {
 			t.Fatal(err)
@@ -126,12 +128,12 @@ func TestPcapng(t *testing.T) {
 	le, be := kinds[4], kinds[6]
 	ip := conversation(t, false)[0]
 	p := captured{time: start, data: ip}
-	seconds := le.option(optTimeBase, binary.LittleEndian.AppendUint64(nil, 1_000_000_000))
+	seconds := le.option(pcapng.OptionTimeBase, binary.LittleEndian.AppendUint64(nil, 1_000_000_000))
 	b := slices.Concat(
 		le.header(), le.block(0x0bad, []byte{1, 2, 3, 4}), // a block that nobody knows
-		le.iface(LinkRaw, le.option(optTimeUnit, []byte{0x80 | 10}), seconds), // 1/1024 s since a later time
+		le.iface(LinkRaw, le.option(pcapng.OptionTimeUnit, []byte{0x80 | 10}), seconds), // 1/1024 s since a later time
 		le.iface(LinkEthernet),
-		le.enhanced(0, 1024+512, p, le.option(optFlags, []byte{2, 0, 0, 0})),
+		le.enhanced(0, 1024+512, p, le.option(pcapng.OptionFlags, []byte{2, 0, 0, 0})),
 		le.enhanced(1, 7, captured{data: behind(LinkEthernet, binary.LittleEndian, ip)}),
 		le.block(blockSimple, le.words(uint32(len(ip))), ip),
 		le.block(blockObsolete, []byte{1, 0, 0, 0}, le.words(0, 9, uint32(len(ip)), uint32(len(ip))), ip),
@@ -202,13 +204,13 @@ func TestBrokenFile(t *testing.T) {
 		{"huge packet", append(kinds[0].file(LinkRaw), kinds[0].words(1, 1, 1<<30, 1<<30)...), "byte 24, after packet 0"},
 		{"wire length", append(kinds[0].file(LinkRaw), kinds[0].words(1, 1, 4, 1<<30)...), "claims"},
 		{"byte order", append(k.header()[:8], make([]byte, 20)...), "byte-order magic"},
-		{"block length", slices.Concat(head, k.words(blockEnhanced, 9)), "a block of 9 bytes"},
-		{"huge block", slices.Concat(head, k.words(blockEnhanced, 0xfffffff0)), "a block of 4294967280 bytes"},
+		{"block length", slices.Concat(head, k.words(pcapng.BlockPacket, 9)), "a block of 9 bytes"},
+		{"huge block", slices.Concat(head, k.words(pcapng.BlockPacket, 0xfffffff0)), "a block of 4294967280 bytes"},
 		{"lengths differ", append(slices.Concat(head, k.enhanced(0, 1, p))[:len(head)+32], 9, 0, 0, 0), "lengths differ"},
 		{"unknown interface", slices.Concat(head, k.enhanced(3, 1, p)), "interface 3"},
-		{"data beyond the block", slices.Concat(head, k.block(blockEnhanced, k.words(0, 0, 0, 400, 400))), "room for 0"},
+		{"data beyond the block", slices.Concat(head, k.block(pcapng.BlockPacket, k.words(0, 0, 0, 400, 400))), "room for 0"},
 		{"option beyond the block", slices.Concat(k.header(), k.iface(LinkRaw, []byte{2, 0, 44, 0})), "option 2"},
-		{"time unit", slices.Concat(k.header(), k.iface(LinkRaw, k.option(optTimeUnit, []byte{77}))), "option 9"},
+		{"time unit", slices.Concat(k.header(), k.iface(LinkRaw, k.option(pcapng.OptionTimeUnit, []byte{77}))), "option 9"},
 		{"simple without interface", slices.Concat(k.header(), k.block(blockSimple, k.words(4, 4))), "after 0 interfaces"},
 	}
 	for _, tt := range tests {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/promethos/promethos/pcapng"
 )
 
 // Writer writes a capture file of the kind of the one that is read: the same
@@ -13,10 +15,11 @@ import (
 type Writer struct {
 	w      *bufio.Writer
 	like   *Reader
-	ifaces []int // pcapng: by interface of the reader, the one written, from 1
-	count  int   // interfaces written
-	n      int   // packets written
-	buf    []byte
+	ifaces []int  // pcapng: by interface of the reader, the one written, from 1
+	count  int    // interfaces written
+	n      int    // packets written
+	buf    []byte // pcap: the last record
+	block  pcapng.Block
 }
 
 // NewWriter starts a file on w, which is not closed.
@@ -24,11 +27,8 @@ func NewWriter(w io.Writer, like *Reader) (*Writer, error) {
 	f := &Writer{w: bufio.NewWriterSize(w, 1<<16), like: like}
 	le := binary.LittleEndian
 	if like.ng {
-		b := le.AppendUint32(nil, magicSection)
-		b = le.AppendUint16(b, 1)
-		b = le.AppendUint16(b, 0)
-		b = le.AppendUint64(b, ^uint64(0)) // the length of the section is not told
-		return f, f.block(blockSection, b)
+		f.block.BeginSection()
+		return f, f.write(f.block.End())
 	}
 	magic := uint32(magicMicro)
 	if like.nano {
@@ -69,20 +69,14 @@ func (f *Writer) Write(r Record, comment string) error {
 	if err != nil {
 		return err
 	}
-	b := le.AppendUint32(f.buf[:0], uint32(iface))
-	b = le.AppendUint32(b, uint32(uint64(r.Time)>>32))
-	b = le.AppendUint32(b, uint32(r.Time))
-	b = le.AppendUint32(b, uint32(len(r.Data)))
-	b = le.AppendUint32(b, uint32(r.WireLen))
-	b = pad(append(b, r.Data...))
+	f.block.BeginPacket(uint32(iface), r.Time, r.Data, r.WireLen)
 	if r.Flags != 0 {
-		b = option(b, optFlags, le.AppendUint32(nil, r.Flags))
+		f.block.Flags(r.Flags)
 	}
 	if comment != "" {
-		b = option(b, optComment, []byte(comment))
+		f.block.Option(pcapng.OptionComment, []byte(comment))
 	}
-	f.buf = b
-	return f.block(blockEnhanced, b)
+	return f.write(f.block.End())
 }
 
 // Flush writes out what is buffered.
@@ -102,24 +96,10 @@ func (f *Writer) ifaceOf(i int) (int, error) {
 		return f.ifaces[i] - 1, nil
 	}
 	in := f.like.ifaces[i]
-	b := binary.LittleEndian.AppendUint16(nil, uint16(in.Link))
-	b = append(b, 0, 0)
-	b = binary.LittleEndian.AppendUint32(b, maxPacket)
-	if in.Name != "" {
-		b = option(b, optName, []byte(in.Name))
-	}
-	b = option(b, optTimeUnit, []byte{9}) // nanoseconds
+	f.block.BeginInterface(uint16(in.Link), maxPacket, in.Name)
 	f.count++
 	f.ifaces[i] = f.count
-	return f.count - 1, f.block(blockInterface, b)
-}
-
-// block writes a block around its body.
-func (f *Writer) block(kind uint32, body []byte) error {
-	length := uint32(len(body) + 12)
-	b := binary.LittleEndian.AppendUint32(make([]byte, 0, length), kind)
-	b = append(binary.LittleEndian.AppendUint32(b, length), body...)
-	return f.write(binary.LittleEndian.AppendUint32(b, length))
+	return f.count - 1, f.write(f.block.End())
 }
 
 func (f *Writer) write(b []byte) error {
@@ -128,12 +108,3 @@ func (f *Writer) write(b []byte) error {
 	}
 	return nil
 }
-
-func option(b []byte, code uint16, value []byte) []byte {
-	b = binary.LittleEndian.AppendUint16(b, code)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(value)))
-	return pad(append(b, value...))
-}
-
-// pad fills up to a multiple of 4 bytes.
-func pad(b []byte) []byte { return append(b, make([]byte, (4-len(b)%4)%4)...) }
