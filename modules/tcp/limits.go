@@ -72,8 +72,14 @@ func (l *limits) of(r ppf.Reason) int {
 	return l.perHalf
 }
 
-// moved counts a connection that is new here, or not half-open any more.
-func (l *limits) moved(n *counted, c *ppf.Conn, halfOpen bool) {
+// moved counts a connection that is new here or not half-open any more, and none
+// that is over: what only waits to be forgotten keeps nobody out.
+func (l *limits) moved(n *counted, c *ppf.Conn, p phase) {
+	if p.over() {
+		l.freed(n, c)
+		return
+	}
+	halfOpen := p.halfOpen()
 	if n.by == l.id && n.half == halfOpen {
 		return
 	}
@@ -94,7 +100,7 @@ func (l *limits) moved(n *counted, c *ppf.Conn, halfOpen bool) {
 	}
 }
 
-// freed uncounts a connection that goes.
+// freed uncounts a connection that is over or goes.
 func (l *limits) freed(n *counted, c *ppf.Conn) {
 	if n.by != l.id {
 		return

@@ -51,6 +51,29 @@ func TestClientLimit(t *testing.T) {
 	}
 }
 
+// TestClientLimitClosed: connections that are over do not count, with their last
+// segments coming again neither.
+func TestClientLimitClosed(t *testing.T) {
+	for name, end := range map[string][]ppftest.Segment{
+		"closed by both": {cs(fin | ack), sc(fin | ack), sc(fin | ack)},
+		"reset":          {cs(rst), cs(rst)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := ppftest.New(t, instance("client_connections", "1"))
+			open(t, b)
+			other := cs(syn)
+			other = from(other, netip.AddrPortFrom(other.Src.Addr(), other.Src.Port()+1).String())
+			step(t, b, other, "tcp.limit.client")
+			for _, s := range end {
+				step(t, b, s, "")
+			}
+			step(t, b, other, "")
+			step(t, b, from(other, netip.AddrPortFrom(other.Src.Addr(), other.Src.Port()+1).String()), "tcp.limit.client")
+			b.Accounted()
+		})
+	}
+}
+
 // TestHalfOpenLimit: only handshakes that are not complete count.
 func TestHalfOpenLimit(t *testing.T) {
 	b := ppftest.New(t, instance("half_open_connections", "1"))

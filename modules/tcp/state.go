@@ -163,6 +163,9 @@ func (p phase) String() string { return phaseNames[p] }
 // halfOpen says that the handshake is not complete.
 func (p phase) halfOpen() bool { return p == phaseSynSent || p == phaseSynReceived }
 
+// over says that both sides have closed, or one has reset.
+func (p phase) over() bool { return p == phaseTimeWait || p == phaseClosed }
+
 // phaseOf judges by both sides; opener is the side that opened the connection.
 func phaseOf(opener, other State) phase {
 	switch {

@@ -226,7 +226,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	own.Copy(x.In, ppf.CopyAll)
 	p := t.phase(x.Conn)
 	if t.limits != nil {
-		t.limits.moved(&h.counts, x.Conn, p.halfOpen())
+		t.limits.moved(&h.counts, x.Conn, p)
 	}
 	x.SetDeadline(x.Now + t.timeout[p])
 	return ppf.Verdict{}, false
@@ -282,8 +282,7 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 
 // finished reports whether a SYN may start x.Conn's tuple anew.
 func (t *Tracker) finished(x *ppf.Exchange) bool {
-	p := t.phase(x.Conn)
-	return p == phaseTimeWait || p == phaseClosed
+	return t.phase(x.Conn).over()
 }
 
 func (t *Tracker) phase(c *ppf.Conn) phase {
