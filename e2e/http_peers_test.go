@@ -164,15 +164,15 @@ func TestHTTPSlowClients(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests answered meanwhile", answered)
-	for reason, want := range map[string]uint64{"http.slow.head": heads, "http.slow.body": bodies} {
-		if got := d.counted(t, reason); got != want {
-			t.Errorf("%s: counted %d, want %d", reason, got, want)
-		}
-	}
 	eventually(t, "all connections end", func() (bool, string) {
 		open := d.instances(t)[0].Connections
 		return open == 0, fmt.Sprintf("%d are open", open)
 	})
+	for reason, want := range map[string]uint64{"http.slow.head": heads, "http.slow.body": bodies, "http.slow.read": readers} {
+		if got := d.counted(t, reason); got != want {
+			t.Errorf("%s: counted %d, want %d", reason, got, want)
+		}
+	}
 	for _, c := range stalled {
 		if n, err := io.Copy(io.Discard, c); n >= unread || !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("client that does not read: %d octets and %v, want a reset before the end", n, err)

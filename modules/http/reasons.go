@@ -83,6 +83,7 @@ var (
 	ReasonTrailer     = rewritten("http.trailer.dropped", "http.trailer", "9110 §6.5.1", "a trailer field that is not in the allow-list is left out", "gRPC-web and signed bodies", "modules: {http: {trailers: […]}}")
 	ReasonSlowHead    = refused(408, "http.slow.head", "http.time", "9110 §15.5.9", "a head did not arrive in time", "very slow links", "modules: {http: {head_timeout: 10s}}")
 	ReasonSlowBody    = refused(408, "http.slow.body", "http.time", "9110 §15.5.9", "a body arrives slower than the limit, or stands still", "very slow links", "modules: {http: {body_rate: 1000}}")
+	ReasonSlowRead    = refused(408, "http.slow.read", "http.time", "9112 §9.5", "the client does not read its response", "very slow links", "modules: {http: {body_window: 30s}}")
 	ReasonBufferTotal = rewritten("http.buffer.full", "http.body", "9110 §6.4", "a body is passed on while it arrives, since the instance's buffers are in use", "many uploads at once", "modules: {http: {buffer_total: 67108864}}")
 )
 

@@ -373,5 +373,8 @@ func (c *connection) writeClient(b []byte) error {
 		return err
 	}
 	_, err := c.in.conn.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.note(Defect{Reason: ReasonSlowRead}, ppf.DoRefuse)
+	}
 	return err
 }
