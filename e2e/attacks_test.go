@@ -80,6 +80,7 @@ func TestAttacks(t *testing.T) {
 		t.Run(p, func(t *testing.T) {
 			// No connection is older than the proxy: none is adopted.
 			d := withServer(t, l, p, port(t, w.Addr), notAdopting)
+			env = env.Afresh()
 			d.withstands(t, l, env, attacksOn("tcp"))
 			d.accounted(t)
 			// The server is none the worse.

@@ -76,6 +76,14 @@ func (l *Lab) attackEnv(port uint16, src, dst net.HardwareAddr) AttackEnv {
 	}
 }
 
+// Afresh is the same environment with ports that no attack has come from. The
+// server may still answer connections that earlier attacks began, and what the
+// proxy sends it about those must not be taken for the new ones.
+func (e AttackEnv) Afresh() AttackEnv {
+	e.Mark += uint16(len(Attacks()))
+	return e
+}
+
 // Frames builds the attack's frames, in the order in which they are sent.
 func (a Attack) Frames(e AttackEnv) [][]byte {
 	packets := a.build(e, e.Mark+a.index)

@@ -40,6 +40,11 @@ func TestAttacksAreTellable(t *testing.T) {
 					t.Errorf("frame of %s: %s says %v, want %v", a.Name, other.Name, got, Stopped)
 				}
 			}
+			for _, later := range Attacks() {
+				if got := later.Seen(env.Afresh(), f); got != Stopped {
+					t.Errorf("frame of an earlier %s: %s says %v, want %v", a.Name, later.Name, got, Stopped)
+				}
+			}
 			if got := a.Outcome(env, []Frame{{Data: f, Outgoing: true}}); got != Stopped {
 				t.Errorf("%s: a frame that the server sends: got %v, want %v", a.Name, got, Stopped)
 			}

@@ -154,6 +154,7 @@ func (d *show) with(client *control.Client) (err error) {
 	if err := d.compare(before, after); err != nil {
 		return err
 	}
+	d.env = d.env.Afresh()
 	outcomes, err := d.attack()
 	if err != nil {
 		return err
