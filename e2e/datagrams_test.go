@@ -137,7 +137,7 @@ instances:
   - name: all
     hook: forward
     match: {server: [%s, "%s"]}
-    chain: [icmp, udp, tcp]
+    chain: [ip, icmp, udp, tcp]
 `, l.Server.IPv4, l.Server.IPv6))
 			for _, size := range []int{56, 1400} {
 				r := must(l.Client.Ping(within(t, patience), l.Server.Addr(f.network), lab.EchoOptions{Count: 20, Size: size, Timeout: patience / 10}))(t)
@@ -163,7 +163,7 @@ instances:
   - name: all
     hook: forward
     match: {server: [%s, "%s"]}
-    chain: [icmp, udp, tcp]
+    chain: [ip, icmp, udp, tcp]
 `, l.Server.IPv4, l.Server.IPv6))
 	list := attacksOn("udp", "icmp")
 	for name, outcome := range attack(t, l, env, list, nil) {

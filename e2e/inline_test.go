@@ -134,7 +134,7 @@ func TestInlineNeighbours(t *testing.T) {
 // TestInlineND builds the neighbour discovery of real hosts anew: all of it
 // passes, and nothing unchanged.
 func TestInlineND(t *testing.T) {
-	d := carry6(t, "arp, nd, icmp, udp, tcp")
+	d := carry6(t, "arp, ip, nd, icmp, udp, tcp")
 	if s := d.accounted(t); s.Packets.Unchanged > 0 {
 		t.Errorf("not everything was built anew: %+v", s.Packets)
 	}

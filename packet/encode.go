@@ -163,7 +163,7 @@ func (o *Out) layer4(opaque Protocol, fragment bool) (p Protocol, l l4Layout, er
 // Extension headers would be received bytes, too.
 func checkOpaque(p Protocol, fragment, v6 bool) error {
 	switch {
-	case v6 && isExtension(p):
+	case v6 && p.IsExtension():
 		return ErrLayers
 	case p == 0:
 		return ErrIncomplete

@@ -101,7 +101,7 @@ func FuzzParseExtensions(f *testing.F) {
 		if end != e.Offset || end > len(b) {
 			t.Errorf("headers end at %d of %d, Offset %d", end, len(b), e.Offset)
 		}
-		if r == ReasonNone && isExtension(e.Upper) && !e.IsFragment() {
+		if r == ReasonNone && e.Upper.IsExtension() && !e.IsFragment() {
 			t.Errorf("the walk ends at %v", e.Upper)
 		}
 	})

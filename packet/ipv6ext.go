@@ -113,9 +113,9 @@ func (e *IPv6Extensions) Has(p Protocol) bool {
 // is not.
 func (e *IPv6Extensions) IsFragment() bool { return e.HasFragment && !e.Fragment.Atomic() }
 
-// isExtension reports whether p names an extension header (RFC 7045 §4). ESP is
+// IsExtension reports whether p names an extension header (RFC 7045 §4). ESP is
 // none here, since nothing behind it can be read.
-func isExtension(p Protocol) bool {
+func (p Protocol) IsExtension() bool {
 	switch p {
 	case ProtoHopByHop, ProtoRouting, ProtoFragment, ProtoAH, ProtoDstOpts, ProtoMobility, ProtoHIP, ProtoShim6:
 		return true
@@ -131,7 +131,7 @@ func isExtension(p Protocol) bool {
 // values of an offending fragment header are there.
 func (e *IPv6Extensions) Parse(first Protocol, payload []byte) Reason {
 	e.n, e.Upper, e.Offset, e.HasFragment = 0, first, 0, false
-	for isExtension(e.Upper) {
+	for e.Upper.IsExtension() {
 		if e.n == MaxExtensions {
 			return ReasonIP6ExtMany
 		}

@@ -59,6 +59,21 @@ func (o *Out) Reset() { o.has, o.vlans, o.payload, o.sumKnown, o.partial = 0, 0,
 // IsSet reports whether any header is set.
 func (o *Out) IsSet() bool { return o.has != 0 }
 
+// IsComplete reports whether it is settled what the packet carries. It is not with
+// nothing set, or with an IP header that is still without a layer 4 header or the
+// protocol of opaque payload.
+func (o *Out) IsComplete() bool {
+	switch {
+	case o.has&(hasL4|HasARP) != 0:
+		return true
+	case o.has&HasIPv4 != 0:
+		return o.ip4.Protocol != 0
+	case o.has&HasIPv6 != 0:
+		return o.ip6.NextHeader != 0
+	}
+	return o.has != 0
+}
+
 // Has reports whether one of the headers in l is set.
 func (o *Out) Has(l Layers) bool { return o.has&l != 0 }
 

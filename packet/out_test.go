@@ -298,3 +298,28 @@ func BenchmarkRebuild(b *testing.B) {
 		}
 	}
 }
+
+// TestOutIsComplete: an IP header alone is no packet yet.
+func TestOutIsComplete(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(o *Out)
+		want bool
+	}{
+		{"nothing", func(*Out) {}, false},
+		{"IPv4", func(o *Out) { o.SetIPv4(IPv4{TTL: 1}) }, false},
+		{"IPv6", func(o *Out) { o.SetIPv6(IPv6{HopLimit: 1}) }, false},
+		{"IPv4 in a frame", func(o *Out) { o.SetEthernet(Ethernet{}); o.SetIPv4(IPv4{TTL: 1}) }, false},
+		{"IPv4 with a protocol", func(o *Out) { o.SetIPv4(IPv4{Protocol: ProtoESP}) }, true},
+		{"IPv6 with a protocol", func(o *Out) { o.SetIPv6(IPv6{NextHeader: ProtoESP}) }, true},
+		{"TCP", func(o *Out) { o.SetIPv4(IPv4{}); o.SetTCP(TCP{}) }, true},
+		{"ARP", func(o *Out) { o.SetARP(ARP{}) }, true},
+		{"a frame", func(o *Out) { o.SetEthernet(Ethernet{Type: 0x88cc}) }, true},
+	} {
+		var o Out
+		tt.set(&o)
+		if got := o.IsComplete(); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

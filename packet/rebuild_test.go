@@ -45,7 +45,7 @@ func rebuild(p *Packet, o *Out) bool {
 			TrafficClass: v.TrafficClass(), HopLimit: v.HopLimit(), NextHeader: p.Proto(), FlowLabel: v.FlowLabel(),
 			HasFragment: ext.IsFragment(), Fragment: ext.Fragment, Src: v.Src(), Dst: v.Dst(),
 		})
-		if ext.IsFragment() && (isExtension(p.Proto()) || len(p.Payload())%8 != 0 && ext.Fragment.More) {
+		if ext.IsFragment() && (p.Proto().IsExtension() || len(p.Payload())%8 != 0 && ext.Fragment.More) {
 			return false // what remains of a fragment without its extension headers is none
 		}
 	default:

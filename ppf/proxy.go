@@ -247,7 +247,7 @@ func (p *proxyPlugin) Target(x *Exchange, n InstanceNumber) Verdict {
 			return v
 		}
 	}
-	if !x.Out.IsSet() && !x.unchanged {
+	if !x.Out.IsComplete() && !x.unchanged {
 		if x.Dir == ClientToServer {
 			x.Report("Proxy: Unable to process c2p packet")
 		} else {

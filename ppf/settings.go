@@ -321,7 +321,9 @@ const maxListed = 16
 func suggest(word string, known []string) string {
 	best, bestDistance := "", 3
 	for _, k := range known {
-		if d := editDistance(word, k); d < bestDistance {
+		// Of two as near, the one as long is meant: letters are exchanged more often
+		// than forgotten.
+		if d := editDistance(word, k); d < bestDistance || d == bestDistance && best != "" && len(k) == len(word) && len(best) != len(word) {
 			best, bestDistance = k, d
 		}
 	}

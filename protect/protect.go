@@ -182,6 +182,9 @@ func (c *composer) instance(name, match, function, initiate string, session bool
 		c.line("    others: refuse")
 		c.refused = true
 	}
+	if !session && slices.Contains(c.facts.Functions, "ip") {
+		function = "ip, " + function
+	}
 	c.line("    chain: [%s]", function)
 	if c.wish.Monitor || session {
 		c.line("    mode: monitor")

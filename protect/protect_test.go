@@ -73,12 +73,12 @@ func TestPorts(t *testing.T) {
 
 // TestFunctions: what is there is used, in either family.
 func TestFunctions(t *testing.T) {
-	all := router(func(f *Facts) { f.Functions = []string{"tcp", "icmp"} })
+	all := router(func(f *Facts) { f.Functions = []string{"tcp", "icmp", "ip"} })
 	p, err := Compose(Wish{Server: netip.MustParseAddr("2001:db8::9"), TCP: []string{"80"}}, all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`server: "2001:db8::9"`, `server: "::/0"`, "name: 2001-db8--9-tcp", "protocol: icmp", "chain: [icmp]"} {
+	for _, want := range []string{`server: "2001:db8::9"`, `server: "::/0"`, "name: 2001-db8--9-tcp", "protocol: icmp", "chain: [ip, icmp]", "chain: [ip, tcp]"} {
 		if !strings.Contains(p.YAML, want) {
 			t.Errorf("%s\nlacks %q", p.YAML, want)
 		}

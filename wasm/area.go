@@ -131,7 +131,7 @@ func putDescriptor(b []byte, handle uint32, x *ppf.Exchange, options *packet.TCP
 	if in.IsICMPError() {
 		flags |= flagICMPError
 	}
-	if x.Out.IsSet() {
+	if x.Out.IsComplete() {
 		flags |= flagOut
 	}
 	b[dFlags] = flags

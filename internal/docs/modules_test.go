@@ -17,6 +17,7 @@ import (
 	"github.com/promethos/promethos/modules/http"
 	"github.com/promethos/promethos/modules/https"
 	"github.com/promethos/promethos/modules/icmp"
+	"github.com/promethos/promethos/modules/ip"
 	"github.com/promethos/promethos/modules/nd"
 	"github.com/promethos/promethos/modules/relay"
 	"github.com/promethos/promethos/modules/tcp"
@@ -214,7 +215,7 @@ func TestModuleReasonsComplete(t *testing.T) {
 	// One reason of each module that has some tells which are its own: the high
 	// 16 bits are the module's.
 	for name, one := range map[string]packet.Reason{
-		"ethernet": ethernet.ReasonType, "http": http.ReasonLine, "https": https.ReasonName, "icmp": icmp.ReasonUnsolicited, "nd": nd.ReasonRouter, "relay": relay.ReasonIdle,
+		"ethernet": ethernet.ReasonType, "http": http.ReasonLine, "https": https.ReasonName, "icmp": icmp.ReasonUnsolicited, "ip": ip.ReasonProtocol, "nd": nd.ReasonRouter, "relay": relay.ReasonIdle,
 		"tcp": tcp.ReasonState, "tcp2": tcp2.ReasonServerOpens, "udp": udp.ReasonPort, "urlrewrite": urlrewrite.ReasonTarget,
 	} {
 		b, err := os.ReadFile(filepath.Join(root, "modules", name, "README.md"))

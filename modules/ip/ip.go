@@ -7,22 +7,6 @@ import (
 	"github.com/promethos/promethos/ppf"
 )
 
-// What is found in IP headers.
-var (
-	ReasonOptions = newReason(ppf.ReasonInfo{Name: "ip.options-removed", Class: packet.Repaired, Field: "ip.options", RFC: "791 §3.1",
-		Doc:   "IPv4 options are not carried over",
-		CVE:   []string{"CVE-2019-12256", "CVE-2021-31344"},
-		Trips: "tools that record routes or timestamps", Relax: "reasons: {ip.options-removed: monitor}"})
-	ReasonReserved = newReason(ppf.ReasonInfo{Name: "ip.reserved-cleared", Class: packet.Repaired, Field: "ip.flags", RFC: "791 §3.1",
-		Doc: "the reserved flag of the IPv4 header is cleared", Trips: "none known"})
-	ReasonExtension = newReason(ppf.ReasonInfo{Name: "ip6.extension-removed", Class: packet.Repaired, Field: "ip6.next-header", RFC: "8200 §4",
-		Doc:   "IPv6 extension headers are not carried over",
-		CVE:   []string{"CVE-2020-13984", "CVE-2020-17444", "CVE-2020-25112"},
-		Trips: "hosts that send hop-by-hop or destination options", Relax: "reasons: {ip6.extension-removed: monitor}"})
-)
-
-func newReason(info ppf.ReasonInfo) ppf.Reason { return packet.NewReason("ip", info) }
-
 // Verify checks the IPv4 header checksum and, where the kernel says that it is
 // filled in, the layer 4 checksum of x.In. A wrong one is a refusal, never a
 // repair: corruption is not laundered. When stop is true v is the answer.
@@ -36,8 +20,17 @@ func Verify(x *ppf.Exchange) (v ppf.Verdict, stop bool) {
 // Build sets x.Out's IP header from x.In with the given addresses. DSCP, ECN,
 // TTL and DF are carried over; the identification is 0 with DF (thesis A.2.2;
 // RFC 6864 §4.1) and random without; options and extension headers are left
-// out. When stop is true v is the answer.
+// out. Where a function before has set the header, as ip does, only the addresses
+// are set. When stop is true v is the answer.
 func Build(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
+	if h := x.Out.IPv4(); h != nil && src.Is4() {
+		h.Src, h.Dst = src, dst
+		return ppf.Verdict{}, false
+	}
+	if h := x.Out.IPv6(); h != nil && src.Is6() {
+		h.Src, h.Dst = src, dst
+		return ppf.Verdict{}, false
+	}
 	if x.In.Has(packet.HasIPv6) {
 		return build6(x, src, dst)
 	}

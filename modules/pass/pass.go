@@ -31,7 +31,7 @@ func (*module) Stop(context.Context) error { return nil }
 
 // process leaves a packet alone that an earlier function of the chain built.
 func process(x *ppf.Exchange) ppf.Verdict {
-	if !x.Out.IsSet() {
+	if !x.Out.IsComplete() {
 		x.SendReceived()
 	}
 	return ppf.Verdict{Action: ppf.Accept}
