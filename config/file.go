@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/packet"
@@ -105,12 +106,16 @@ type instance struct {
 	Reasons  ppf.Value                  `conf:"reasons"`
 	Modules  map[string]ppf.Value       `conf:"modules"`
 
-	Handshake choice[stage]   `conf:"handshake"`
-	Upstream  located[string] `conf:"upstream"`
-	Address   choice[stage]   `conf:"upstream_address"`
-	Inline    located[pair]   `conf:"inline"`
-	Listen    located[string] `conf:"listen"`
+	Handshake choice[stage]          `conf:"handshake"`
+	Upstream  located[string]        `conf:"upstream"`
+	Address   choice[stage]          `conf:"upstream_address"`
+	Inline    located[pair]          `conf:"inline"`
+	Listen    located[string]        `conf:"listen"`
+	Drain     located[time.Duration] `conf:"drain"`
 }
+
+// defaultDrain is how long what is under way may take when its instance ends.
+const defaultDrain = 5 * time.Second
 
 // stage stands for settings of stream chains, which are checked for form only.
 type stage uint8
@@ -125,6 +130,7 @@ func newInstance() instance {
 		Fail:      words[ppf.Fail]("closed", ppf.FailClosed, "open", ppf.FailOpen),
 		Handshake: words[stage]("honest", stage(0), "first", stage(1), "cookie", stage(2)),
 		Address:   words[stage]("client", stage(0), "proxy", stage(1)),
+		Drain:     located[time.Duration]{Value: defaultDrain},
 	}
 }
 

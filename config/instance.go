@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -15,7 +16,10 @@ import (
 func (l *loader) instance(in *instance) ppf.InstanceSpec {
 	s := ppf.InstanceSpec{
 		Pos: in.pos, Name: in.Name.Value, Source: in.Source.Value, Hook: in.Hook.Value, Initiate: in.Initiate.Value,
-		Others: in.Others.Value, Mode: in.Mode.Value, Fail: in.Fail.Value, Modules: in.Modules,
+		Others: in.Others.Value, Mode: in.Mode.Value, Fail: in.Fail.Value, Modules: in.Modules, Drain: in.Drain.Value,
+	}
+	if (s.Drain < 0 || s.Drain > time.Hour) && !in.Drain.Bad {
+		l.add(in.Drain.Pos, in.path+".drain", "write a time such as 5s", "%v is out of range (0s to 1h)", s.Drain)
 	}
 	switch {
 	case !in.Name.Set:
@@ -62,6 +66,9 @@ func (l *loader) unsupported(in *instance) {
 	}
 	if in.Listen.Set && in.Source.Value != ppf.SourceListen {
 		l.add(in.Listen.Pos, in.path+".listen", fix, "listen needs source: listen")
+	}
+	if in.Drain.Set && in.Source.Value != ppf.SourceListen {
+		l.add(in.Drain.Pos, in.path+".drain", fix, "drain needs a chain with a stream function")
 	}
 	if in.Inline.Set && in.Source.Value != ppf.SourceInline {
 		l.add(in.Inline.Pos, in.path+".inline", fix, "inline needs source: inline")

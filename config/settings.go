@@ -48,4 +48,5 @@ var settings = []Setting{
 	{"instances[].upstream_address", "client", "client or proxy: whose address the server sees, in chains with a stream function"},
 	{"instances[].inline", "", "{client: INTERFACE, server: INTERFACE}, with source inline"},
 	{"instances[].listen", "", "ADDRESS:PORT that is listened on, with source listen"},
+	{"instances[].drain", "5s", "how long connections may go on when the instance or the daemon ends, with a stream function; then they are reset"},
 }

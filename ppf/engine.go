@@ -284,6 +284,7 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 		return changes, err
 	}
 	e.forgetOverrides()
+	e.drainStale()
 	return changes, nil
 }
 

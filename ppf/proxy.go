@@ -490,6 +490,7 @@ func (p *proxyPlugin) rebind(functions map[string]*UserFunction, strict bool, pu
 	publish()
 	p.byID.Store(&byID)
 	p.refs.Store(&refs)
+	p.engine.drainStale()
 	return nil
 }
 

@@ -38,10 +38,14 @@ var (
 	// ReasonSessions and ReasonClientSessions are the limits of stream functions.
 	ReasonSessions = newReason(ReasonInfo{Name: "stream.limit-instance", Field: "connections",
 		Doc:   "the instance serves as many clients' connections as its limit allows; the client is reset",
-		Trips: "new connections of a busy instance", Relax: "modules: {relay: {connections: N}}, and https the same"})
+		Trips: "new connections of a busy instance", Relax: "modules: {relay: {connections: N}}, and http and https the same"})
 	ReasonClientSessions = newReason(ReasonInfo{Name: "stream.limit-client", Field: "connections",
 		Doc:   "the client has as many connections as the limit per address (per /64 of IPv6) allows; the client is reset",
-		Trips: "many users behind one address (NAT)", Relax: "modules: {relay: {client_connections: N}}, and https the same"})
+		Trips: "many users behind one address (NAT)", Relax: "modules: {relay: {client_connections: N}}, and http and https the same"})
+	// ReasonDrain is a stream that outlasted its listener.
+	ReasonDrain = newReason(ReasonInfo{Name: "stream.drain", Field: "connections",
+		Doc:   "what was under way when the instance or the daemon ended was not over in time; both ends are reset",
+		Trips: "long downloads and connections without end", Relax: "drain: 5s"})
 	// ReasonKeyTaken is a connection whose replies would look like another's.
 	ReasonKeyTaken = newReason(ReasonInfo{Name: "conn.key-taken", Field: "tuple",
 		Doc: "another connection of the same hook already owns this tuple", Trips: "none known"})

@@ -249,9 +249,11 @@ func TestRecordsOfSessions(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	defer server.Close()
-	if err := b.Engine.ServeStream("s", server, ppftest.Client4, ppftest.Server4, nil); err != nil {
+	session, err := b.Engine.NewSession("s", server, ppftest.Client4, ppftest.Server4, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	session.Serve()
 	list := records(b)
 	if len(list) != 5 {
 		t.Fatalf("%d records, want 5", len(list))

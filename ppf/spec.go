@@ -3,6 +3,7 @@ package ppf
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/promethos/promethos/packet"
 )
@@ -144,6 +145,8 @@ type InstanceSpec struct {
 	// Listen and Upstream are for SourceListen: where clients connect, and the
 	// server.
 	Listen, Upstream netip.AddrPort
+	// Drain is how long streams may go on when the instance ends.
+	Drain time.Duration
 	// Chain lists the user functions of each flow; an empty list in one
 	// direction makes a half instance.
 	Chain    [2][]string

@@ -34,8 +34,10 @@ type Session struct {
 	Messages []any
 
 	engine   *Engine
+	accepted net.Conn // as it was accepted, whatever functions make of Client
 	created  int64
 	progress *progress // shared by what functions make of a session
+	ending   ending
 	dial     func(context.Context) (net.Conn, error)
 }
 
@@ -118,17 +120,26 @@ func (above) Process(x *Exchange) Verdict { return x.Refuse(ReasonUnhandled, 0) 
 // ErrNoInstance reports that no stream chain of that name is there.
 var ErrNoInstance = errors.New("no instance with a stream chain has that name")
 
-// ServeStream runs the stream functions of an instance for a client's
-// connection; it returns when the last one has, and leaves client open. A panic
-// costs that connection.
-func (e *Engine) ServeStream(name string, client net.Conn, from, server netip.AddrPort, dial func(context.Context) (net.Conn, error)) error {
+// NewSession makes a session of a client's connection for an instance with a
+// stream chain; Serve runs it.
+func (e *Engine) NewSession(name string, client net.Conn, from, server netip.AddrPort, dial func(context.Context) (net.Conn, error)) (*Session, error) {
 	proxy := e.proxy.byName(name)
 	if proxy == nil {
-		return fmt.Errorf("instance %s: %w", name, ErrNoInstance)
+		return nil, fmt.Errorf("instance %s: %w", name, ErrNoInstance)
 	}
-	s := &Session{Instance: proxy, Client: client, ClientAddr: from, ServerAddr: server, engine: e, created: e.env.Now(), progress: &progress{}, dial: dial}
+	return &Session{Instance: proxy, Client: client, ClientAddr: from, ServerAddr: server, engine: e, accepted: client, created: e.env.Now(), progress: &progress{}, dial: dial}, nil
+}
+
+// Serve runs the stream functions of the session's instance; it returns when the
+// last one has, and leaves the client's connection open. A panic costs that
+// connection.
+func (s *Session) Serve() {
+	e, proxy := s.engine, s.Instance
 	e.sessions.add(s)
 	defer e.sessions.remove(s)
+	if e.stale(s) { // since it was made
+		s.Drain()
+	}
 	var chain []StreamFunction
 	for _, function := range proxy.Chain[ClientToServer] {
 		switch f, _ := proxy.processors[function].(above); {
@@ -138,17 +149,16 @@ func (e *Engine) ServeStream(name string, client net.Conn, from, server netip.Ad
 			s.Messages = append(s.Messages, f.message)
 		case proxy.processors[function] == nil:
 			s.Count(ReasonFunctionMissing, DoRefuse)
-			return nil
+			return
 		}
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.Count(ReasonPanic, DoRefuse)
-			e.events.Add(Event{Kind: EventPacket, Instance: name, Text: fmt.Sprintf("panic in a user function: %v\n%s", fault, debug.Stack())})
+			e.events.Add(Event{Kind: EventPacket, Instance: proxy.Name, Text: fmt.Sprintf("panic in a user function: %v\n%s", fault, debug.Stack())})
 		}
 	}()
 	serveChain(chain, s)
-	return nil
 }
 
 func serveChain(chain []StreamFunction, s *Session) {

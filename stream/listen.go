@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/promethos/promethos/ppf"
 )
@@ -18,6 +20,7 @@ type Listeners struct {
 	mu     sync.Mutex
 	byName map[string]*listener
 	closed bool
+	ending sync.WaitGroup // listeners that drain
 }
 
 // NewListeners makes a set without any.
@@ -32,15 +35,19 @@ type listener struct {
 	address  netip.AddrPort
 	upstream netip.AddrPort
 	net      net.Listener
+	drain    time.Duration
 	running  sync.WaitGroup
 	mu       sync.Mutex
-	open     map[net.Conn]bool
+	open     map[*ppf.Session]bool
+	draining bool
 	ended    chan struct{} // told of the end of a connection
 }
 
 // Set makes the listeners be those of the given instances. One whose addresses
-// stay goes on with its connections; a new chain holds for connections from now
-// on. On error the others are as they shall be.
+// stay goes on; a new chain holds for connections from now on, and those that are
+// there end at their next boundary. One that goes stops listening at once, and what
+// is under way may go on for the instance's drain. On error the others are as they
+// shall be.
 func (s *Listeners) Set(instances []ppf.InstanceSpec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,8 +59,9 @@ func (s *Listeners) Set(instances []ppf.InstanceSpec) error {
 	}
 	for name, l := range s.byName {
 		if in := wanted[name]; in == nil || in.Listen != l.address || in.Upstream != l.upstream {
-			delete(s.byName, name)
-			l.close()
+			s.end(name)
+		} else {
+			l.setDrain(in.Drain)
 		}
 	}
 	var errs []error
@@ -61,7 +69,7 @@ func (s *Listeners) Set(instances []ppf.InstanceSpec) error {
 		if s.byName[name] != nil || s.closed {
 			continue
 		}
-		l := &listener{engine: s.engine, name: name, address: in.Listen, upstream: in.Upstream, open: map[net.Conn]bool{}, ended: make(chan struct{}, 1)}
+		l := &listener{engine: s.engine, name: name, address: in.Listen, upstream: in.Upstream, drain: in.Drain, open: map[*ppf.Session]bool{}, ended: make(chan struct{}, 1)}
 		var err error
 		var config net.ListenConfig
 		config.SetMultipathTCP(false) // it costs more, and what is offered is TCP
@@ -87,26 +95,55 @@ func (s *Listeners) Addr(name string) (netip.AddrPort, bool) {
 	return l.net.Addr().(*net.TCPAddr).AddrPort(), true
 }
 
-// Close ends all listeners and their connections, and waits for them.
+// Close ends all listeners, lets their connections drain, and waits for them.
 func (s *Listeners) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for name, l := range s.byName {
-		delete(s.byName, name)
-		l.close()
+	for name := range s.byName {
+		s.end(name)
+	}
+	s.ending.Wait()
+}
+
+// end stops listening for an instance; its connections drain meanwhile.
+func (s *Listeners) end(name string) {
+	l := s.byName[name]
+	delete(s.byName, name)
+	l.net.Close()
+	l.mu.Lock()
+	l.draining = true
+	under := len(l.open)
+	for session := range l.open {
+		session.Drain()
+	}
+	l.mu.Unlock()
+	s.ending.Go(func() { l.wait(under) })
+}
+
+// wait waits until all connections have ended, and resets those that do not.
+func (l *listener) wait(under int) {
+	var reset atomic.Int64
+	late := time.AfterFunc(l.drain, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		reset.Store(int64(len(l.open)))
+		for session := range l.open {
+			session.Abort(ppf.ReasonDrain)
+		}
+	})
+	l.running.Wait()
+	late.Stop()
+	if under > 0 {
+		l.engine.Events().Add(ppf.Event{Kind: ppf.EventInstance, Instance: l.name,
+			Text: fmt.Sprintf("stream: its listener is closed; %d connections were open, %d of them reset after %v", under, reset.Load(), l.drain)})
 	}
 }
 
-func (l *listener) close() {
-	l.net.Close()
+func (l *listener) setDrain(d time.Duration) {
 	l.mu.Lock()
-	for c := range l.open {
-		ppf.Abort(c) // what is under way must not look complete
-	}
-	l.open = nil
-	l.mu.Unlock()
-	l.running.Wait()
+	defer l.mu.Unlock()
+	l.drain = d
 }
 
 func (l *listener) accept() {
@@ -123,22 +160,29 @@ func (l *listener) accept() {
 			}
 			continue
 		}
-		if l.keep(conn) {
-			l.running.Go(func() { l.serve(conn) })
+		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+		session, err := l.engine.NewSession(l.name, conn, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), l.upstream, l.dial)
+		if err != nil {
+			l.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: l.name, Text: err.Error()})
+			conn.Close()
+			continue
+		}
+		if l.keep(session) {
+			l.running.Go(func() { l.serve(session, conn) })
+		} else {
+			conn.Close()
 		}
 	}
 }
 
-// keep notes a connection that close has to end; too late, it is closed.
-func (l *listener) keep(conn net.Conn) bool {
+// keep notes a session that has to end with the listener; it may be too late.
+func (l *listener) keep(s *ppf.Session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open == nil {
-		conn.Close()
-		return false
+	if !l.draining {
+		l.open[s] = true
 	}
-	l.open[conn] = true
-	return true
+	return !l.draining
 }
 
 func (l *listener) busy() bool {
@@ -147,21 +191,18 @@ func (l *listener) busy() bool {
 	return len(l.open) > 0
 }
 
-func (l *listener) serve(conn net.Conn) {
+func (l *listener) serve(s *ppf.Session, conn net.Conn) {
 	defer func() {
 		conn.Close()
 		l.mu.Lock()
-		delete(l.open, conn)
+		delete(l.open, s)
 		l.mu.Unlock()
 		select {
 		case l.ended <- struct{}{}:
 		default:
 		}
 	}()
-	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	if err := l.engine.ServeStream(l.name, conn, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), l.upstream, l.dial); err != nil {
-		l.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: l.name, Text: err.Error()})
-	}
+	s.Serve()
 }
 
 func (l *listener) dial(ctx context.Context) (net.Conn, error) {
