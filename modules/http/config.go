@@ -97,6 +97,14 @@ type Config struct {
 	MaxInformational int `conf:"max_informational"`
 	// BufferTotal limits what all connections of the instance hold of bodies.
 	BufferTotal int64 `conf:"buffer_total"`
+	// Connections limits the clients' connections of the instance, and
+	// ClientConnections those of one client address; 0: no limit.
+	Connections       int `conf:"connections"`
+	ClientConnections int `conf:"client_connections"`
+	// Share lets a connection to the server serve one client after another, and
+	// SharedIdle limits how many wait for the next one.
+	Share      bool `conf:"share"`
+	SharedIdle int  `conf:"shared_idle"`
 	// Times a client may take: for a head, and between messages.
 	HeadTimeout time.Duration `conf:"head_timeout"`
 	IdleTimeout time.Duration `conf:"idle_timeout"`
@@ -121,7 +129,7 @@ func DefaultConfig() *Config {
 			MaxBody: 1 << 30, Buffer: 64 << 10,
 		},
 		MaxFields: 100, MaxField: 8 << 10, MaxHead: 32 << 10, MaxTarget: 8 << 10, MaxRanges: 8, MaxInformational: 8,
-		BufferTotal: 64 << 20,
+		BufferTotal: 64 << 20, Connections: 20000, SharedIdle: 64,
 		HeadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, BodyRate: 1000, BodyWindow: 30 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseTimeout: time.Minute,
 		Via: true, Forwarded: true,
@@ -144,6 +152,9 @@ func (c *Config) Validate() error {
 		{"max_informational", int64(c.MaxInformational), 0, 1000},
 		{"buffer_total", c.BufferTotal, 0, 1 << 40},
 		{"body_rate", int64(c.BodyRate), 0, 1 << 30},
+		{"connections", int64(c.Connections), 0, 1 << 30},
+		{"client_connections", int64(c.ClientConnections), 0, 1 << 30},
+		{"shared_idle", int64(c.SharedIdle), 1, 1 << 20},
 	} {
 		if n.n < n.min || n.n > n.max {
 			errs = append(errs, fmt.Errorf("%s: %d is out of range (%d to %d)", n.name, n.n, n.min, n.max))

@@ -52,6 +52,8 @@ const (
 	fieldSecWebSocketExtensions
 	fieldContentType
 	fieldContentEncoding
+	fieldAuthorization
+	fieldWWWAuthenticate
 	numNamed
 )
 
@@ -95,6 +97,8 @@ var fieldTable = []fieldInfo{
 	{"Sec-WebSocket-Extensions", ofBoth},
 	{"Content-Type", ofBoth},
 	{"Content-Encoding", ofBoth},
+	{"Authorization", ofRequest},
+	{"WWW-Authenticate", ofResponse},
 
 	{"Proxy-Authentication-Info", ofResponse | hopByHop},
 	{"Proxy-Status", ofResponse},
@@ -143,7 +147,6 @@ var fieldTable = []fieldInfo{
 	{"Apply-To-Redirect-Ref", ofRequest},
 	{"Authentication-Control", ofResponse},
 	{"Authentication-Info", ofResponse},
-	{"Authorization", ofRequest},
 	{"Available-Dictionary", ofRequest},
 	{"Cache-Control", ofBoth},
 	{"Cache-Status", ofResponse},
@@ -288,7 +291,6 @@ var fieldTable = []fieldInfo{
 	{"Want-Digest", ofBoth},
 	{"Want-Repr-Digest", ofBoth},
 	{"Warning", ofBoth},
-	{"WWW-Authenticate", ofResponse},
 	{"X-Content-Type-Options", ofResponse},
 	{"X-Correlation-ID", ofBoth},
 	{"X-CSRF-Token", ofBoth},

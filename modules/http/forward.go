@@ -15,7 +15,7 @@ import (
 func (c *connection) forward(whole bool) bool {
 	c.printRequest(whole)
 	for attempt := 0; ; attempt++ {
-		if f := c.connect(); f.Reason != packet.ReasonNone {
+		if f := c.connect(attempt > 0); f.Reason != packet.ReasonNone {
 			c.refuse(f, 0)
 			return false
 		}
@@ -32,6 +32,7 @@ func (c *connection) forward(whole bool) bool {
 			c.refuse(f, 0)
 			return false
 		}
+		c.clean = again
 		if !again {
 			c.dropServer()
 		}
@@ -92,9 +93,16 @@ func (c *connection) keptTrailers(h *Header) bool {
 	return len(kept) > 0
 }
 
-// connect makes sure that there is a connection to the server, which has to take
-// the request and to answer in time from now on.
-func (c *connection) connect() Defect {
+// connect makes sure that there is a connection to the server, with fresh a new
+// one, which has to take the request and to answer in time from now on.
+func (c *connection) connect(fresh bool) Defect {
+	c.clean = false
+	if c.up.conn == nil && c.link.pool != nil && !fresh {
+		if conn := c.link.pool.take(); conn != nil {
+			c.setServer(conn)
+			c.reused = true
+		}
+	}
 	if c.up.conn != nil {
 		if c.up.conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) == nil && len(c.up.unread()) == 0 && c.live.idle(c.up.conn) {
 			return Defect{}
@@ -111,7 +119,7 @@ func (c *connection) connect() Defect {
 		}
 		return Defect{Reason: ReasonServerDown}
 	}
-	c.up.conn = conn
+	c.setServer(conn)
 	if err := conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)); err != nil {
 		return serverDefect(err, false)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -35,6 +36,8 @@ func (*module) Stop(context.Context) error { return nil }
 type function struct {
 	policy *policy
 	budget budget
+	limit  ppf.SessionLimit
+	pool   *pool // nil: no connection to the server is shared
 }
 
 func bind(b ppf.Binding) (ppf.StreamFunction, error) {
@@ -44,14 +47,25 @@ func bind(b ppf.Binding) (ppf.StreamFunction, error) {
 	}
 	f := &function{policy: p}
 	f.budget.limit = p.cfg.BufferTotal
+	if p.cfg.Share {
+		f.pool = &pool{most: p.cfg.SharedIdle, keep: p.cfg.IdleTimeout, now: b.Env.Now}
+	}
 	return f, nil
 }
 
 // ServeStream ends the stream: nothing comes behind messages.
 func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
+	cfg := &f.policy.cfg
+	if r := f.limit.Enter(s, cfg.Connections, cfg.ClientConnections); r != packet.ReasonNone {
+		s.Count(r, ppf.DoRefuse)
+		s.Report("%v: client %v", r, s.ClientAddr)
+		ppf.Abort(s.Client)
+		return
+	}
+	defer f.limit.Leave(s)
 	l := link{
 		conn: s.Client, client: s.ClientAddr, server: s.ServerAddr, tls: s.TLS, env: s.Env(), instance: s.Instance, mode: s.Instance.Mode,
-		dial: s.Dial, do: s.Do, report: s.Report,
+		dial: s.Dial, do: s.Do, report: s.Report, onEnd: s.OnEnd, pool: f.pool,
 		note: func(d Defect, do ppf.Do, _ *Request) { s.Count(d.Reason, do) },
 	}
 	for i, m := range s.Messages {

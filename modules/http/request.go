@@ -3,6 +3,7 @@ package http
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 
 	"github.com/promethos/promethos/ppf"
 )
@@ -333,6 +334,12 @@ func (r *Request) parseRange(f *Field, l *limits) {
 	default:
 		r.ranges.n = count
 	}
+}
+
+// doubtful says whether other octets than those of the request may be what a
+// server takes for it.
+func (r *Request) doubtful() bool {
+	return slices.ContainsFunc(r.defects.list, func(f Defect) bool { return suspicious(f.Reason) })
 }
 
 // suspicious says whether a defect is one that ends the connection after the

@@ -110,6 +110,7 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 		}
 	}
 	r := &c.res
+	c.own = c.own || c.link.pool != nil && (bindsConnection(&c.req.Header, fieldAuthorization) || bindsConnection(&r.Header, fieldWWWAuthenticate))
 	c.resBody.reset(&c.up, &r.framing, -1, &r.defects, &responseChunks, &c.p.limits, 0)
 	kind, length := r.framing.body, r.framing.length
 	if !r.hasBody() {
@@ -123,6 +124,9 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 		kind, length = BodyLength, int64(len(held))
 	}
 	closing := c.req.framing.close
+	if !closing && c.life.draining.Load() {
+		closing, c.lingers = true, true
+	}
 	if p != nil {
 		select {
 		case <-p.done:
@@ -147,12 +151,24 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 	if err := c.copyBody(kind, held, whole); err != nil {
 		return false, c.broken(err)
 	}
-	again = !r.framing.close && len(c.up.unread()) == 0
+	again = !r.framing.close && len(c.up.unread()) == 0 && !doubtful(r.defects.list)
 	if !r.framing.close && len(c.up.unread()) > 0 {
 		c.note(Defect{Reason: ReasonAnswerTail}, ppf.DoRepair)
 	}
 	c.reused = true
 	return again, Defect{}
+}
+
+// doubtful says whether what was repaired in a response leaves doubt where it
+// ended: other octets of it may be what the next one seems to be.
+func doubtful(list []Defect) bool {
+	for _, f := range list {
+		switch f.Reason {
+		case ReasonAnswerLF, ReasonAnswerFold, ReasonAnswerBlank, ReasonAnswerBody, ReasonAnswerSize:
+			return true
+		}
+	}
+	return false
 }
 
 // broken handles a response that cannot be finished.

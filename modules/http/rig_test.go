@@ -29,6 +29,7 @@ type rig struct {
 	functions []Function
 	policy    *policy
 	budget    budget
+	pool      *pool
 
 	origin net.Listener
 	answer func(n int, head string) string // of the origin, to each request head
@@ -59,6 +60,9 @@ func newRig(t testing.TB, mode ppf.Mode, change func(*Config), functions ...Func
 		t.Fatal(err)
 	}
 	r := &rig{t: t, mode: mode, policy: p, functions: functions, budget: budget{limit: cfg.BufferTotal}, reasons: map[string]int{}}
+	if cfg.Share {
+		r.pool = &pool{most: cfg.SharedIdle, keep: time.Hour, now: liveEnv{}.Now}
+	}
 	r.answer = func(int, string) string { return okAnswer }
 	r.origin = r.listen(r.serveOrigin)
 	l := r.listen(func(conn net.Conn) { serve(r.link(conn), r.policy, &r.budget) })
@@ -118,7 +122,7 @@ func (r *rig) close() {
 func (r *rig) link(conn net.Conn) link {
 	return link{
 		conn: conn, client: conn.RemoteAddr().(*net.TCPAddr).AddrPort(), server: r.origin.Addr().(*net.TCPAddr).AddrPort(),
-		env: liveEnv{}, functions: r.functions, mode: r.mode, do: r.do,
+		env: liveEnv{}, functions: r.functions, pool: r.pool, mode: r.mode, do: r.do,
 		dial: func(ctx context.Context) (net.Conn, error) {
 			r.mu.Lock()
 			r.opened++

@@ -30,6 +30,8 @@ type link struct {
 	dial      func(context.Context) (net.Conn, error)
 	mode      ppf.Mode
 	do        func(ppf.Reason, ppf.Mode) ppf.Do
+	pool      *pool // of connections that clients share; nil: each has its own
+	onEnd     func(drain, abort func())
 	note      func(Defect, ppf.Do, *Request) // counts what was found and what became of it
 	report    func(format string, args ...any)
 }
@@ -57,9 +59,13 @@ type connection struct {
 	route    *route
 
 	reused    bool // the connection to the server has carried an exchange
+	own       bool // it shall serve no other client
+	clean     bool // it carries nothing, and its last response left no doubt
 	answering bool // the request was good, what fails now is the response
 	started   bool // part of the response was sent
+	lingers   bool // the end is our wish: the client may have sent more already
 	live      liveness
+	life      life
 }
 
 var connections = sync.Pool{New: func() any { return new(connection) }}
@@ -72,9 +78,16 @@ func serve(l link, p *policy, b *budget) {
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
 	c.in.conn = l.conn
 	c.reqBody.start, c.resBody.start = c.startRequestPace, c.startResponsePace
+	c.life.client = l.conn
+	if l.onEnd != nil {
+		l.onEnd(c.life.drain, c.life.abort)
+	}
 	defer c.end()
 	for c.exchange() {
 		c.between()
+	}
+	if c.lingers {
+		c.linger()
 	}
 }
 
@@ -83,6 +96,23 @@ func (c *connection) between() {
 	c.in.release()
 	c.up.release()
 	c.giveBack()
+	c.park()
+}
+
+// park leaves the connection to the server to other clients, where they share it.
+// One that was authenticated as a whole belongs to who did that (RFC 4559 §6).
+func (c *connection) park() {
+	if c.link.pool == nil || !c.clean || c.own {
+		return
+	}
+	conn := c.up.conn
+	c.setServer(nil)
+	c.reused, c.clean = false, false
+	if conn.SetDeadline(time.Time{}) == nil {
+		c.link.pool.put(conn)
+	} else {
+		conn.Close()
+	}
 }
 
 func (c *connection) giveBack() {
@@ -100,6 +130,10 @@ func (c *connection) giveBack() {
 }
 
 func (c *connection) end() {
+	if c.link.onEnd != nil {
+		c.link.onEnd(nil, nil)
+	}
+	c.park()
 	c.dropServer()
 	c.in.free()
 	c.up.free()
@@ -115,10 +149,15 @@ func (c *connection) end() {
 func (c *connection) dropServer() {
 	if c.up.conn != nil {
 		c.up.conn.Close()
-		c.up.conn = nil
+		c.setServer(nil)
 	}
 	c.up.r, c.up.w, c.up.base = 0, 0, 0
-	c.reused = false
+	c.reused, c.own, c.clean = false, false, false
+}
+
+func (c *connection) setServer(conn net.Conn) {
+	c.up.conn = conn
+	c.life.setServer(conn)
 }
 
 // exchange handles one request and its response, and says whether another may
@@ -215,11 +254,17 @@ func (c *connection) readHead() (head []byte, f Defect) {
 					return nil, f
 				}
 			}
-		} else if c.in.conn.SetReadDeadline(later(c.link.env, cfg.IdleTimeout)) != nil {
+		} else if !c.life.rest(later(c.link.env, cfg.IdleTimeout)) {
 			return nil, f
 		}
-		if err := c.in.fill(1); err != nil {
+		err := c.in.fill(1)
+		if len(b) == 0 {
+			c.life.wake()
+		}
+		if err != nil {
 			switch {
+			case len(c.in.unread()) == 0 && c.life.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded) && waiting(c.in.conn):
+				continue // it came while we were asked to end
 			case len(c.in.unread()) == 0:
 				return nil, Defect{}
 			case errors.Is(err, os.ErrDeadlineExceeded):
