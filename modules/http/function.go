@@ -22,6 +22,15 @@ type Function interface {
 	Response(x *Exchange)
 }
 
+// RequestBodyFunction is a Function that judges or changes bodies of requests.
+type RequestBodyFunction interface {
+	Function
+	// RequestBody gets the whole body of a request for which a function called
+	// WantBody or NeedBody, and returns what is sent in its place. It may change
+	// body. It is not called for a request without one.
+	RequestBody(x *Exchange, body []byte) []byte
+}
+
 // BodyFunction is a Function that changes bodies of responses.
 type BodyFunction interface {
 	Function
@@ -39,6 +48,9 @@ type Exchange struct {
 	Client   netip.AddrPort
 	Server   netip.AddrPort
 	TLS      bool // between the client and us
+	// State is what the function that is called keeps with the client's
+	// connection; nil at first.
+	State *any
 
 	asked    host
 	refused  Defect
@@ -47,6 +59,7 @@ type Exchange struct {
 	do       func(ppf.Reason) ppf.Do
 	report   func(format string, args ...any)
 	wantBody int
+	needBody bool
 }
 
 // AskedHost gives the host that the client asked for, whatever functions made
@@ -76,6 +89,19 @@ func (x *Exchange) Refuse(r ppf.Reason, code int) {
 	}
 }
 
+// Finding counts a reason for something that has one safe meaning. It reports
+// true where strict mode or an override refuses it, as Refuse does with code; else
+// the function mends the thing.
+func (x *Exchange) Finding(r ppf.Reason, code int) (stop bool) {
+	do := x.do(r)
+	if do == ppf.DoRefuse {
+		x.Refuse(r, code)
+		return true
+	}
+	x.note(Defect{Reason: r}, do)
+	return false
+}
+
 // Repaired counts a reason for something that the function changed.
 func (x *Exchange) Repaired(r ppf.Reason) { x.note(Defect{Reason: r}, ppf.DoRepair) }
 
@@ -85,6 +111,14 @@ func (x *Exchange) WouldRefuse(r ppf.Reason) { x.note(Defect{Reason: r}, ppf.DoM
 // Report says something in the event stream, limited in rate per instance.
 func (x *Exchange) Report(format string, args ...any) { x.report(format, args...) }
 
-// WantBody asks for the response's whole body of at most limit octets; Body is
-// not called for a longer one. It is for Response of a BodyFunction.
+// WantBody asks for the whole body of at most limit octets: in Request for that
+// of the request, in Response for that of the response. A longer one passes
+// unseen. It is for functions that take bodies.
 func (x *Exchange) WantBody(limit int) { x.wantBody = max(x.wantBody, limit) }
+
+// NeedBody is WantBody for functions that judge: a body that is longer, or that
+// the buffers of the instance have no room for, is refused.
+func (x *Exchange) NeedBody(limit int) {
+	x.WantBody(limit)
+	x.needBody = true
+}

@@ -67,6 +67,9 @@ func (c *connection) refuse(f Defect, code int) {
 		relax = "none"
 	}
 	c.link.report("http: refused %s at octet %d (RFC %s), client %v; setting: %s", info.Name, f.Offset, info.RFC, c.link.client, relax)
+	if f.Reason == c.x.refused.Reason {
+		code = c.x.code
+	}
 	if code == 0 {
 		if code = status[f.Reason]; code == 0 {
 			code = 400

@@ -29,6 +29,19 @@ type Request struct {
 // Method gives the method, such as GET.
 func (r *Request) Method() string { return r.method.String() }
 
+// SetMethod asks for another method. It returns false, and changes nothing, where
+// name is no method that is sent, and for HEAD in place of another and another in
+// its place: the answer would be framed otherwise.
+func (r *Request) SetMethod(name string) bool {
+	m, bad := parseToken([]byte(name))
+	if bad >= 0 || name == "" || name == "CONNECT" || name == "TRACE" || len(r.target.path) == 1 && r.target.path[0] == '*' ||
+		(name == "HEAD") != r.isMethod("HEAD") {
+		return false
+	}
+	r.method = m
+	return true
+}
+
 // Minor gives x of the version HTTP/1.x that the client spoke.
 func (r *Request) Minor() int { return int(r.minor) }
 

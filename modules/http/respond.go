@@ -104,7 +104,7 @@ func (c *connection) keepClient() bool {
 // another exchange.
 func (c *connection) answer(p *pump) (again bool, f Defect) {
 	if len(c.link.functions) > 0 {
-		c.x.wantBody = 0
+		c.x.wantBody, c.x.needBody = 0, false
 		if !c.runResponse() {
 			return false, Defect{}
 		}
@@ -196,8 +196,11 @@ var errClient = errors.New("the client is gone")
 // the functions change it.
 func (c *connection) holdAnswer() (held []byte, whole bool, f Defect) {
 	limit := c.x.wantBody
-	if len(c.link.functions) == 0 || limit == 0 || !c.res.hasBody() || c.res.framing.length > int64(limit) {
+	if len(c.link.functions) == 0 || limit == 0 || !c.res.hasBody() {
 		return nil, false, f
+	}
+	if c.res.framing.length > int64(limit) {
+		return nil, false, c.unseen(ReasonAnswerUnseen)
 	}
 	held = c.held[:0]
 	for {
@@ -218,12 +221,12 @@ func (c *connection) holdAnswer() (held []byte, whole bool, f Defect) {
 		}
 		if held = append(held, data...); len(held) > limit {
 			c.held = held
-			return held, false, f
+			return held, false, c.unseen(ReasonAnswerUnseen)
 		}
 	}
 	for i := len(c.link.functions) - 1; i >= 0; i-- {
 		if b, ok := c.link.functions[i].(BodyFunction); ok {
-			c.run(func() { held = b.Body(&c.x, held) })
+			c.run(i, func() { held = b.Body(&c.x, held) })
 			if c.x.refused.Reason != packet.ReasonNone {
 				return nil, false, c.x.refused
 			}

@@ -55,6 +55,7 @@ type connection struct {
 	held     []byte
 	taken    int // of the budget
 	x        Exchange
+	states   []any // of message functions
 	judge    judge
 	route    *route
 
@@ -77,6 +78,7 @@ func serve(l link, p *policy, b *budget) {
 	c.link, c.p, c.budget = l, p, b
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
 	c.in.conn = l.conn
+	c.states = slices.Grow(c.states, len(l.functions))[:len(l.functions)]
 	c.reqBody.start, c.resBody.start = c.startRequestPace, c.startResponsePace
 	c.life.client = l.conn
 	if l.onEnd != nil {
@@ -138,8 +140,10 @@ func (c *connection) end() {
 	c.in.free()
 	c.up.free()
 	c.giveBack()
+	clear(c.states)
 	*c = connection{
-		in: reader{old: c.in.old}, up: reader{old: c.up.old}, out: writer{c.out.b[:0]}, ahead: writer{c.ahead.b[:0]}, held: c.held[:0],
+		states: c.states[:0],
+		in:     reader{old: c.in.old}, up: reader{old: c.up.old}, out: writer{c.out.b[:0]}, ahead: writer{c.ahead.b[:0]}, held: c.held[:0],
 		req: Request{Header: Header{c.req.fields[:0]}, scratch: c.req.scratch[:0], defects: defects{list: c.req.defects.list[:0]}},
 		res: Response{Header: Header{c.res.fields[:0]}, scratch: c.res.scratch[:0], defects: defects{list: c.res.defects.list[:0]}},
 	}
@@ -315,8 +319,8 @@ func (c *connection) runRequest() bool {
 		Request: &c.req, Instance: c.link.instance, Client: c.link.client, Server: c.link.server, TLS: c.link.tls, asked: c.req.host,
 		note: c.note, do: c.judge.decide, report: c.link.report,
 	}
-	for _, f := range c.link.functions {
-		c.run(func() { f.Request(&c.x) })
+	for i, f := range c.link.functions {
+		c.run(i, func() { f.Request(&c.x) })
 		if c.x.refused.Reason != packet.ReasonNone {
 			c.refuse(c.x.refused, c.x.code)
 			return false
@@ -328,8 +332,8 @@ func (c *connection) runRequest() bool {
 // runResponse lets them see the response, in the opposite order.
 func (c *connection) runResponse() bool {
 	c.x.Response = &c.res
-	for _, f := range slices.Backward(c.link.functions) {
-		c.run(func() { f.Response(&c.x) })
+	for i, f := range slices.Backward(c.link.functions) {
+		c.run(i, func() { f.Response(&c.x) })
 		if c.x.refused.Reason != packet.ReasonNone {
 			c.refuse(c.x.refused, c.x.code)
 			return false
@@ -338,8 +342,9 @@ func (c *connection) runResponse() bool {
 	return true
 }
 
-// run contains a panic of a message function.
-func (c *connection) run(f func()) {
+// run calls message function i, whose panic it contains.
+func (c *connection) run(i int, f func()) {
+	c.x.State = &c.states[i]
 	defer func() {
 		if p := recover(); p != nil {
 			c.link.report("http: a message function panicked: %v", p)
@@ -367,8 +372,9 @@ func (c *connection) hold() (whole, ok bool) {
 	if c.reqBody.done() {
 		return true, true
 	}
-	if c.req.framing.body == BodyLength && c.req.framing.length > int64(c.route.Buffer) {
-		return false, c.goOn()
+	limit := max(c.route.Buffer, c.x.wantBody)
+	if c.req.framing.body == BodyLength && c.req.framing.length > int64(limit) {
+		return false, c.maySkip() && c.goOn()
 	}
 	if !c.goOn() {
 		return false, false
@@ -382,7 +388,7 @@ func (c *connection) hold() (whole, ok bool) {
 		seen = len(c.bodyFlaw.list)
 		if err == io.EOF {
 			c.counted(c.bodyFlaw.list, &c.judge)
-			return true, true
+			return true, c.runRequestBody()
 		}
 		if err != nil {
 			c.refuse(clientDefect(err, &c.bodyFlaw), 0)
@@ -392,14 +398,60 @@ func (c *connection) hold() (whole, ok bool) {
 			if !c.budget.take(n) {
 				c.note(Defect{Reason: ReasonBufferTotal}, ppf.DoRepair)
 				c.held = append(c.held, data...)
-				return false, true
+				return false, c.maySkip()
 			}
 			c.taken += n
 		}
-		if c.held = append(c.held, data...); len(c.held) > c.route.Buffer {
-			return false, true
+		if c.held = append(c.held, data...); len(c.held) > limit {
+			return false, c.maySkip()
 		}
 	}
+}
+
+// maySkip says whether the request may go on though its body is not held for the
+// message functions.
+func (c *connection) maySkip() bool {
+	f := c.unseen(ReasonBodyUnseen)
+	if f.Reason != packet.ReasonNone {
+		c.refuse(f, 0)
+	}
+	return f.Reason == packet.ReasonNone
+}
+
+// unseen is the refusal of a body that a message function needs and cannot have,
+// none where it may pass.
+func (c *connection) unseen(r ppf.Reason) Defect {
+	if !c.x.needBody {
+		return Defect{}
+	}
+	list := []Defect{{Reason: r}}
+	f := c.judge.verdict(&defects{list: list})
+	if f.Reason == packet.ReasonNone {
+		c.counted(list, &c.judge)
+	}
+	return f
+}
+
+// runRequestBody lets the message functions see the request's body, which is held.
+func (c *connection) runRequestBody() bool {
+	if c.x.wantBody == 0 {
+		return true
+	}
+	for i, f := range c.link.functions {
+		b, ok := f.(RequestBodyFunction)
+		if !ok {
+			continue
+		}
+		c.run(i, func() { c.held = b.RequestBody(&c.x, c.held) })
+		if c.x.refused.Reason != packet.ReasonNone {
+			c.refuse(c.x.refused, c.x.code)
+			return false
+		}
+	}
+	if c.req.framing.body == BodyLength {
+		c.req.framing.length = int64(len(c.held))
+	}
+	return true
 }
 
 // goOn tells a client that waits for it to send the body (RFC 9110 §10.1.1). A
