@@ -75,8 +75,8 @@ func TestWrong(t *testing.T) {
 		{"inline shared port", inst("source: inline", "inline: {client: a, server: b}") +
 			"  - name: two\n    source: inline\n    inline: {client: b, server: c}\n    chain: [tcp]\n",
 			[]string{"10:13: instances[1].inline: b is a port of the pair {client: a, server: b} already"}},
-		{"handshake", inst("handshake: first"), []string{"6:16: instances[0].handshake: handshake needs a chain with a stream function"}},
-		{"upstream_address", inst("upstream_address: proxy"), []string{"6:23: instances[0].upstream_address: upstream_address needs"}},
+		{"handshake", inst("handshake: first"), []string{"honest and first need a chain with a stream function"}},
+		{"upstream_address", inst("upstream_address: proxy"), []string{"upstream_address: needs a chain with a stream function"}},
 		{"listen", inst("listen: 127.0.0.1:80"), []string{"6:13: instances[0].listen: listen needs source: listen"}},
 		{"upstream", inst("upstream: 127.0.0.1:80"), []string{"6:15: instances[0].upstream: upstream needs source: listen"}},
 		{"inline", inst("inline: {client: a, server: b}"), []string{"6:13: instances[0].inline: inline needs source: inline"}},

@@ -106,19 +106,13 @@ type instance struct {
 	Reasons  ppf.Value                  `conf:"reasons"`
 	Modules  map[string]ppf.Value       `conf:"modules"`
 
-	Handshake choice[stage]          `conf:"handshake"`
-	Upstream  located[string]        `conf:"upstream"`
-	Address   choice[stage]          `conf:"upstream_address"`
-	Inline    located[pair]          `conf:"inline"`
-	Listen    located[string]        `conf:"listen"`
-	Drain     located[time.Duration] `conf:"drain"`
+	Handshake choice[ppf.Handshake]       `conf:"handshake"`
+	Upstream  located[string]             `conf:"upstream"`
+	Address   choice[ppf.UpstreamAddress] `conf:"upstream_address"`
+	Inline    located[pair]               `conf:"inline"`
+	Listen    located[string]             `conf:"listen"`
+	Drain     located[time.Duration]      `conf:"drain"`
 }
-
-// defaultDrain is how long what is under way may take when its instance ends.
-const defaultDrain = 5 * time.Second
-
-// stage stands for settings of stream chains, which are checked for form only.
-type stage uint8
 
 func newInstance() instance {
 	return instance{
@@ -128,9 +122,9 @@ func newInstance() instance {
 		Others:    words[ppf.Others]("pass", ppf.OthersPass, "refuse", ppf.OthersRefuse),
 		Mode:      words[ppf.Mode]("repair", ppf.Repair, "monitor", ppf.Monitor, "strict", ppf.Strict),
 		Fail:      words[ppf.Fail]("closed", ppf.FailClosed, "open", ppf.FailOpen),
-		Handshake: words[stage]("honest", stage(0), "first", stage(1), "cookie", stage(2)),
-		Address:   words[stage]("client", stage(0), "proxy", stage(1)),
-		Drain:     located[time.Duration]{Value: defaultDrain},
+		Handshake: words[ppf.Handshake]("", ppf.HandshakeDefault, "honest", ppf.HandshakeHonest, "first", ppf.HandshakeFirst, "cookie", ppf.HandshakeCookie),
+		Address:   words[ppf.UpstreamAddress]("", ppf.UpstreamDefault, "client", ppf.UpstreamClient, "proxy", ppf.UpstreamProxy),
+		Drain:     located[time.Duration]{Value: ppf.DefaultDrain},
 	}
 }
 

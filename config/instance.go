@@ -17,6 +17,7 @@ func (l *loader) instance(in *instance) ppf.InstanceSpec {
 	s := ppf.InstanceSpec{
 		Pos: in.pos, Name: in.Name.Value, Source: in.Source.Value, Hook: in.Hook.Value, Initiate: in.Initiate.Value,
 		Others: in.Others.Value, Mode: in.Mode.Value, Fail: in.Fail.Value, Modules: in.Modules, Drain: in.Drain.Value,
+		Handshake: in.Handshake.Value, UpstreamAddress: in.Address.Value,
 	}
 	if (s.Drain < 0 || s.Drain > time.Hour) && !in.Drain.Bad {
 		l.add(in.Drain.Pos, in.path+".drain", "write a time such as 5s", "%v is out of range (0s to 1h)", s.Drain)
@@ -51,24 +52,15 @@ func (l *loader) instance(in *instance) ppf.InstanceSpec {
 	return s
 }
 
-// unsupported refuses settings of chains with a stream level and of other
-// sources: they must not be ignored.
+// unsupported refuses settings of other sources: they must not be ignored. Those
+// of stream chains are checked when the chain is.
 func (l *loader) unsupported(in *instance) {
 	const fix = "leave it out for a chain of packet functions"
-	if in.Handshake.Set {
-		l.add(in.Handshake.Pos, in.path+".handshake", fix, "handshake needs a chain with a stream function")
-	}
-	if in.Address.Set {
-		l.add(in.Address.Pos, in.path+".upstream_address", fix, "upstream_address needs a chain with a stream function")
-	}
 	if in.Upstream.Set && in.Source.Value != ppf.SourceListen {
 		l.add(in.Upstream.Pos, in.path+".upstream", fix, "upstream needs source: listen")
 	}
 	if in.Listen.Set && in.Source.Value != ppf.SourceListen {
 		l.add(in.Listen.Pos, in.path+".listen", fix, "listen needs source: listen")
-	}
-	if in.Drain.Set && in.Source.Value != ppf.SourceListen {
-		l.add(in.Drain.Pos, in.path+".drain", fix, "drain needs a chain with a stream function")
 	}
 	if in.Inline.Set && in.Source.Value != ppf.SourceInline {
 		l.add(in.Inline.Pos, in.path+".inline", fix, "inline needs source: inline")

@@ -43,7 +43,7 @@ var settings = []Setting{
 	{"instances[].fail", "closed", "closed or open: what becomes of packets that the proxy cannot judge"},
 	{"instances[].reasons", "", "REASON: monitor, repair or refuse; or a list of these and of {client: NETWORK, do: …}"},
 	{"instances[].modules", "", "settings of user functions by name; each module's README has them"},
-	{"instances[].handshake", "honest", "honest, first or cookie: when a client's connection is accepted, in chains with a stream function"},
+	{"instances[].handshake", "first", "first: when a client's connection is accepted, in chains with a stream function"},
 	{"instances[].upstream", "", "ADDRESS:PORT of the server, with source listen"},
 	{"instances[].upstream_address", "client", "client or proxy: whose address the server sees, in chains with a stream function"},
 	{"instances[].inline", "", "{client: INTERFACE, server: INTERFACE}, with source inline"},

@@ -68,8 +68,9 @@ type Daemon struct {
 	noPackets error
 	open      *nfqueue.Source // that of instances that fail open; nil until there is one
 	// streams are the listeners of instances with source: listen.
-	streams *stream.Listeners
-	wires   wires
+	streams     *stream.Listeners
+	transparent transparent
+	wires       wires
 
 	journal sync.WaitGroup
 	running sync.WaitGroup
@@ -160,6 +161,7 @@ func Start(o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { d.engine.Close(context.Background()) })
+	undo = append(undo, func() { d.closeTransparent() })
 	if d.closed != nil {
 		d.engine.SetEmitter(d.closed.Emit)
 	}
@@ -276,6 +278,8 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 	p := rules.Plan{
 		Closed: rules.Queues{First: spec.QueueFirst, Count: uint16(min(runtime.GOMAXPROCS(0), maxWorkers))},
 		Open:   rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
+
+		Streams: streamsOf(e),
 	}
 	for _, r := range e.AllRules() {
 		if r.Hooks[0] == ppf.HookNone {
@@ -313,11 +317,17 @@ func (d *Daemon) selectPackets() error {
 		d.open = open
 		d.run(open, d.engine.Handlers()[d.closed.Workers():][:1])
 	}
+	if err := d.openTransparent(&p); err != nil {
+		return err
+	}
 	rs, err := rules.Compile(p, d.features)
 	if err != nil {
 		return err
 	}
-	return d.kernel.Apply(rs)
+	if err := d.kernel.Apply(rs); err != nil {
+		return err
+	}
+	return d.trimTransparent(&p)
 }
 
 // Stop ends the daemon as on_exit says. It returns why a part of it failed, if
@@ -325,7 +335,9 @@ func (d *Daemon) selectPackets() error {
 func (d *Daemon) Stop(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	errs := []error{d.server.Shutdown(ctx), d.leave()}
+	errs := []error{d.server.Shutdown(ctx)}
+	d.endTransparent()
+	errs = append(errs, d.leave(), d.closeTransparent())
 	if d.page != nil {
 		errs = append(errs, d.page.Shutdown(ctx))
 	}

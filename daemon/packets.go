@@ -7,6 +7,7 @@ import (
 
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
+	"github.com/promethos/promethos/source/host"
 	"github.com/promethos/promethos/source/nfqueue"
 )
 
@@ -20,6 +21,9 @@ func takesPackets(spec *ppf.Spec) bool {
 func (d *Daemon) openKernel() (err error) {
 	if d.kernel, err = rules.OpenKernel(); err == nil {
 		d.features, err = d.kernel.Probe()
+	}
+	if err == nil {
+		d.transparent.diversion, err = host.OpenDiversion()
 	}
 	return d.withoutPackets(err)
 }
@@ -52,6 +56,10 @@ func (d *Daemon) closeKernel() error {
 	if d.closed != nil {
 		errs = append(errs, d.closed.Close())
 		d.closed = nil
+	}
+	if d.transparent.diversion != nil {
+		d.transparent.diversion.Close()
+		d.transparent.diversion = nil
 	}
 	if d.kernel != nil {
 		errs = append(errs, d.kernel.Close())

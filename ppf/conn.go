@@ -18,7 +18,8 @@ type Key struct {
 	V6               bool
 	// Group is the hook at which the instance's client-to-server flow is taken:
 	// instances at different hooks see the same packet one after the other and
-	// each track it as its own connection.
+	// each track it as its own connection. On the legs of a transparent stream
+	// chain it says whether the flow's packets arrive or leave.
 	Group Hook
 	// Wire is the inline pair's number, 0 elsewhere; VLAN has the identifiers of
 	// the packet's tags, the inner one in the lower 12 bits.
@@ -46,6 +47,12 @@ func (k *Key) bytes() (b [keyBytes]byte) {
 func (k Key) Reverse() Key {
 	k.Src, k.Dst = k.Dst, k.Src
 	k.SrcPort, k.DstPort = k.DstPort, k.SrcPort
+	switch k.Group {
+	case arriving:
+		k.Group = leaving
+	case leaving:
+		k.Group = arriving
+	}
 	return k
 }
 

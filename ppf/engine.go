@@ -337,6 +337,9 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 		}
 		proxy.Group = Forward
 	}
+	if err := e.prepareStream(in, proxy); err != nil {
+		return nil, err
+	}
 	return proxy, e.proxy.bind(proxy)
 }
 
@@ -357,9 +360,12 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	if in.Source == SourceListen {
 		hooks = [2][]Hook{{HookNone}, {HookNone}} // no packet comes there
 	}
-	exchange := e.exchanges(in.Chain[0])
+	exchange, configured := e.exchanges(in.Chain[0]), in.Hook
 	if exchange {
 		hooks = exchangeHooks()
+	}
+	if proxy.transparent() {
+		hooks, configured = legHooks(), Prerouting
 	}
 	proxy.id = e.proxy.nextID()
 	var had *ProxyInstance
@@ -381,10 +387,10 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 		}
 		proxy.Number[d] = n
 		rules = append(rules, &Rule{
-			Number: n, Chain: in.Hook, Hooks: hooks[d], Criteria: in.Match.Flow(Dir(d)), Plugin: "PROXY", plugin: e.proxy,
+			Number: n, Chain: configured, Hooks: hooks[d], Criteria: in.Match.Flow(Dir(d)), Plugin: "PROXY", plugin: e.proxy,
 			Config: configString(Dir(d), proxy.Layer[d], proxy.Number[ClientToServer], chain),
 			Origin: OriginFile, Name: in.Name, Fail: in.Fail, dir: Dir(d),
-			Early: exchange && slices.Contains(hooks[d], Prerouting),
+			Early: exchange && slices.Contains(hooks[d], Prerouting), Ends: proxy.ends(),
 		})
 	}
 	return rules, e.proxy.adopt(proxy)

@@ -122,7 +122,7 @@ func (x *Exchange) function() string {
 	if x.flow == nil || x.running == notRunning {
 		return ""
 	}
-	return x.flow.proxy.Chain[x.flow.dir][x.running]
+	return x.flow.steps[x.running].name
 }
 
 // Create makes the packet's connection, locked as x.Conn, with the given

@@ -84,7 +84,7 @@ func (e *Engine) Instances() []InstanceInfo {
 			continue
 		}
 		info := InstanceInfo{
-			Name: p.Name, Origin: OriginRuntime.String(), Number: p.Number, Hook: p.Group.String(), Layer: p.Layer,
+			Name: p.Name, Origin: OriginRuntime.String(), Number: p.Number, Hook: p.hook().String(), Layer: p.Layer,
 			Chain: p.Chain, Mode: p.Mode.String(), Protecting: p.Mode != Monitor,
 			Connections: e.table.Count(p) + e.sessions.count(p), Flow: e.sumCounters(p).flow,
 		}

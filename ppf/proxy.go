@@ -31,7 +31,8 @@ type ProxyInstance struct {
 	// Since is when the instance was first made, in nanoseconds since 1970; a
 	// change of its configuration does not change it.
 	Since int64
-	// Group is the hook of the client-to-server flow; see Key.Group.
+	// Group is the hook of the client-to-server flow; see Key.Group. On the legs of
+	// a transparent stream chain it is arriving.
 	Group Hook
 
 	id         uint32
@@ -104,6 +105,7 @@ type flowRef struct {
 }
 
 type step struct {
+	name   string
 	proc   Processor // nil: no function of that name is registered
 	passes bool
 }
@@ -205,12 +207,13 @@ func (p *proxyPlugin) Reconfig(config string, n InstanceNumber) error {
 // carryOver makes the connections of an instance fit its new configuration: they
 // move to its hook, and observers that have left the chains are told that they
 // go. Where a function that exchanges addresses has left they do go: nothing
-// that stays knows which addresses each end was shown. No worker may still be in
-// a batch that uses old.
+// that stays knows which addresses each end was shown. So they do where they
+// ended here and shall not any more, or the other way round. No worker may still
+// be in a batch that uses old.
 func (p *proxyPlugin) carryOver(old, now *ProxyInstance) {
 	left := old.clone()
 	left.processors = map[string]Processor{}
-	ends := false
+	ends := old.transparent() != now.transparent()
 	for name, proc := range old.processors {
 		if now.processors[name] == nil {
 			left.processors[name] = proc
@@ -224,7 +227,7 @@ func (p *proxyPlugin) carryOver(old, now *ProxyInstance) {
 		if c.proxy != now.id {
 			return true
 		}
-		if ends || !p.engine.table.regroup(c, now.Group) {
+		if ends || old.Group != now.Group && !p.engine.table.regroup(c, now.Group) {
 			p.engine.observeFreed(old, c)
 			return false
 		}
@@ -375,29 +378,27 @@ func (p *proxyPlugin) adopt(proxy *ProxyInstance) error {
 // that have no settings of their own and are bound already stay as they are.
 func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
 	for _, chain := range proxy.Chain {
-		if err := p.engine.checkLevels(proxy.source(), chain); err != nil {
+		if err := p.engine.checkLevels(proxy, chain); err != nil {
 			return err
 		}
 	}
 	proxy.processors, proxy.bound = map[string]Processor{}, map[string]*UserFunction{}
-	for _, chain := range proxy.Chain {
-		for _, name := range chain {
-			if _, done := proxy.processors[name]; done {
-				continue
-			}
-			f, ok := p.engine.functions.Lookup(name)
-			if !ok {
-				return fmt.Errorf("function %q: unknown (`promethos functions` lists what is registered; load its module with `promethos module load`)", name)
-			}
-			if f.ExchangesAddress && proxy.Mode == Monitor {
-				return fmt.Errorf("function %q: exchanges addresses, so mode monitor cannot send packets unchanged (use repair or strict)", name)
-			}
-			proc, err := p.bindOne(proxy, f)
-			if err != nil {
-				return err
-			}
-			proxy.processors[name], proxy.bound[name] = proc, f
+	for _, name := range proxy.functions() {
+		if _, done := proxy.processors[name]; done {
+			continue
 		}
+		f, ok := p.engine.functions.Lookup(name)
+		if !ok {
+			return fmt.Errorf("function %q: unknown (`promethos functions` lists what is registered; load its module with `promethos module load`)", name)
+		}
+		if f.ExchangesAddress && proxy.Mode == Monitor {
+			return fmt.Errorf("function %q: exchanges addresses, so mode monitor cannot send packets unchanged (use repair or strict)", name)
+		}
+		proc, err := p.bindOne(proxy, f)
+		if err != nil {
+			return err
+		}
+		proxy.processors[name], proxy.bound[name] = proc, f
 	}
 	return nil
 }
@@ -437,9 +438,9 @@ func (p *proxyPlugin) bindOne(proxy *ProxyInstance, f *UserFunction) (Processor,
 // compile resolves one flow's names.
 func (p *ProxyInstance) compile(d Dir) *flowRef {
 	ref := &flowRef{proxy: p, dir: d}
-	for _, name := range p.Chain[d] {
+	for _, name := range p.ofPackets(d) {
 		proc := p.processors[name]
-		ref.steps = append(ref.steps, step{proc, proc != nil && p.bound[name].Passes})
+		ref.steps = append(ref.steps, step{name, proc, proc != nil && p.bound[name].Passes})
 		if o, ok := proc.(SentObserver); ok {
 			ref.observers = append(ref.observers, o)
 		}
@@ -462,7 +463,7 @@ func (p *proxyPlugin) rebind(functions map[string]*UserFunction, strict bool, pu
 		}
 		proxy := old.clone()
 		proxy.processors, proxy.bound = map[string]Processor{}, map[string]*UserFunction{}
-		for _, name := range slices.Concat(proxy.Chain[0], proxy.Chain[1]) {
+		for _, name := range proxy.functions() {
 			f, ok := functions[name]
 			if !ok || proxy.processors[name] != nil {
 				continue
@@ -498,7 +499,7 @@ func (p *proxyPlugin) rebind(functions map[string]*UserFunction, strict bool, pu
 func (p *proxyPlugin) usersOf(function string) []*ProxyInstance {
 	var users []*ProxyInstance
 	for _, proxy := range *p.byID.Load() {
-		if proxy != nil && (slices.Contains(proxy.Chain[0], function) || slices.Contains(proxy.Chain[1], function)) {
+		if proxy != nil && slices.Contains(proxy.functions(), function) {
 			users = append(users, proxy)
 		}
 	}

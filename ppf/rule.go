@@ -39,6 +39,9 @@ type Rule struct {
 	// Early says that packets must be taken before conntrack and routing see
 	// them, because a function exchanges addresses.
 	Early bool
+	// Ends is set for an instance with a transparent stream chain: this host ends
+	// its connections.
+	Ends *Ends
 
 	dir    Dir
 	plugin Plugin
@@ -74,6 +77,12 @@ func flowHooks(h Hook) [2][]Hook {
 // be restored before routing, those for this host's own connections too.
 func exchangeHooks() [2][]Hook { return [2][]Hook{{Forward, Output}, {Prerouting}} }
 
+// legHooks is flowHooks for a transparent stream chain, whose connections end on
+// this host: what comes in and what goes out, on either leg.
+func legHooks() [2][]Hook {
+	return [2][]Hook{{Prerouting, Postrouting}, {Prerouting, Postrouting}}
+}
+
 // snapshot is what workers read: the rules of every hook, in order. It is
 // replaced as a whole.
 type snapshot struct {
@@ -102,8 +111,8 @@ func (e *Engine) publish() {
 		hr := &s.byHook[h]
 		hr.rules = newRuleList(e.chains[h])
 		for _, r := range e.chains[h] {
-			if proxy := e.proxy.find(r.Number); proxy != nil && !slices.Contains(hr.groups, proxy.Group) {
-				hr.groups = append(hr.groups, proxy.Group)
+			if proxy := e.proxy.find(r.Number); proxy != nil && !slices.Contains(hr.groups, proxy.groupAt(Hook(h))) {
+				hr.groups = append(hr.groups, proxy.groupAt(Hook(h)))
 			}
 		}
 	}

@@ -84,6 +84,36 @@ const (
 	FailOpen
 )
 
+// Handshake says when a stream chain's client is answered (DESIGN section 5).
+type Handshake uint8
+
+// The handshakes. HandshakeDefault is first where the chain opens the server's
+// connection later anyway (https), honest otherwise.
+const (
+	HandshakeDefault Handshake = iota
+	// HandshakeHonest answers a SYN when the server has accepted our connection.
+	HandshakeHonest
+	// HandshakeFirst answers at once.
+	HandshakeFirst
+	// HandshakeCookie protects packet chains from floods of SYNs.
+	HandshakeCookie
+)
+
+// UpstreamAddress says which client the server of a transparent stream chain
+// sees.
+type UpstreamAddress uint8
+
+// Whom the server sees. UpstreamDefault is client.
+const (
+	UpstreamDefault UpstreamAddress = iota
+	UpstreamClient
+	UpstreamProxy
+)
+
+// DefaultDrain is how long streams may go on when their instance ends, where the
+// configuration does not say.
+const DefaultDrain = 5 * time.Second
+
 // Do is what an override makes of a reason (DESIGN section 4).
 type Do uint8
 
@@ -154,7 +184,10 @@ type InstanceSpec struct {
 	Others   Others
 	Mode     Mode
 	Fail     Fail
-	Reasons  []Override
+	// Handshake and UpstreamAddress are for stream chains at hooks.
+	Handshake       Handshake
+	UpstreamAddress UpstreamAddress
+	Reasons         []Override
 	// Modules holds the settings of user functions by name, undecoded.
 	Modules map[string]Value
 }

@@ -186,7 +186,8 @@ func (p *ProxyInstance) source() SourceKind {
 
 // checkLevels checks that each function of a chain gets what it works on
 // (DESIGN section 5).
-func (e *Engine) checkLevels(source SourceKind, chain []string) error {
+func (e *Engine) checkLevels(proxy *ProxyInstance, chain []string) error {
+	source := proxy.source()
 	level, before := LevelPacket, ""
 	for _, name := range chain {
 		f, ok := e.functions.Lookup(name)
@@ -206,8 +207,8 @@ func (e *Engine) checkLevels(source SourceKind, chain []string) error {
 	switch {
 	case level == LevelPacket && source == SourceListen:
 		return errors.New("chain: source: listen needs a stream function (such as http)")
-	case level != LevelPacket && source != SourceListen:
-		return fmt.Errorf("chain: %s ends connections, which this build does with source: listen", before)
+	case level != LevelPacket && source != SourceListen && !proxy.transparent():
+		return fmt.Errorf("chain: %s ends connections, which needs an instance of the configuration file with source: nfqueue or listen", before)
 	}
 	return nil
 }

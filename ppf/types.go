@@ -37,6 +37,16 @@ const (
 	numPlaces = int(InlineServer) + 1
 )
 
+// The groups of the legs of a transparent stream chain, whose packets are taken
+// at PREROUTING when they arrive and at POSTROUTING when they leave. Both legs
+// may show the same addresses. The client's flow arrives on the client leg and
+// leaves on the server leg, the server's flow the other way round: arriving or
+// leaving tells the legs apart in a key.
+const (
+	arriving Hook = Hook(numPlaces) + iota
+	leaving
+)
+
 var hookNames = [numPlaces]string{"none", "prerouting", "input", "forward", "output", "postrouting", "inline-client", "inline-server"}
 
 // String gives the hook's name as configuration spells it.

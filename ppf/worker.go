@@ -176,7 +176,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		return 0, nil
 	}
 	if proxy := w.engine.proxy.find(r.Number); proxy != nil {
-		x.key.Group = proxy.Group
+		x.key.Group = proxy.groupAt(x.Hook)
 	}
 	return r.Number, r.plugin
 }

@@ -26,9 +26,16 @@ func Compile(p Plan, f Features) (*Ruleset, error) {
 	}
 	c := compiler{plan: &p, features: f, names: map[string]bool{}, rules: &Ruleset{}}
 	for at := range numPlaces {
-		if at == placeFragments {
+		switch at {
+		case placeFragments:
 			c.fragments()
-		} else {
+		case placeZoneIn:
+			c.zoneIn()
+		case placeDivert:
+			c.divert()
+		case placeZoneOut:
+			c.zoneOut()
+		default:
 			c.place(at)
 		}
 	}
@@ -55,19 +62,28 @@ func (c *compiler) name(want string) string {
 	return name
 }
 
-// base makes a base chain, which starts with the rule for our mark. It is kept
+// base makes a base chain, which starts with the rules for our marks. It is kept
 // only if more rules follow.
 func (c *compiler) base(at place) *chain {
 	info := &places[at]
-	ch := &chain{name: c.name(info.name), base: info}
-	if !c.features.Block { // a blocked table has nothing of ours to let through
-		ch.rules = append(ch.rules, new(builder).ours().accept())
-	}
-	return ch
+	return &chain{name: c.name(info.name), base: info, rules: c.skip(at)}
 }
 
-func (c *compiler) keep(ch *chain) {
-	if len(ch.rules) > 1 || c.features.Block && len(ch.rules) > 0 {
+// skip lists the rules for our marks. A blocked table has nothing of ours to let
+// through. What our sockets send is taken at POSTROUTING.
+func (c *compiler) skip(at place) []rule {
+	if c.features.Block {
+		return nil
+	}
+	list := []rule{new(builder).ours().accept()}
+	if at == placeOutput && len(c.plan.Streams) > 0 {
+		list = append(list, new(builder).marked(ZonedMark).accept(), new(builder).marked(SocketMark).accept())
+	}
+	return list
+}
+
+func (c *compiler) keep(ch *chain, at place) {
+	if len(ch.rules) > len(c.skip(at)) {
 		c.rules.chains = append(c.rules.chains, ch)
 	}
 }
@@ -87,7 +103,7 @@ func subchain(ch *chain, what string, v6 bool) string {
 // take is the target: a queue, or a drop.
 func (c *compiler) take(b *builder, fail ppf.Fail) rule {
 	if c.features.Block {
-		return b.to("drop", &expr.Verdict{Kind: expr.VerdictDrop})
+		return b.drop()
 	}
 	q, flags, text := c.plan.Closed, uint16(0), "queue to "
 	if fail == ppf.FailOpen {
@@ -131,7 +147,7 @@ func (c *compiler) place(at place) {
 			switch {
 			case s.Fail != fail:
 			case len(s.Criteria.Not) > 0:
-				c.selectExcept(ch, s)
+				c.selectExcept(ch, &s.Criteria, fail, c.take)
 			default:
 				g.add(&s.Criteria)
 			}
@@ -149,7 +165,7 @@ func (c *compiler) place(at place) {
 		g.write(ch, ch.name+"_others", c.take)
 	}
 	c.unreadable(ch, selectors)
-	c.keep(ch)
+	c.keep(ch, at)
 }
 
 // of lists the selectors of a base chain, with what packets show there.
@@ -164,20 +180,20 @@ func (at place) of(all []Selector) []Selector {
 	return list
 }
 
-// selectExcept writes the rules of a selector with Not: what else it names leads
-// to a chain of its own, which what is excluded leaves again. A packet that hides
+// selectExcept writes the rules of criteria with Not: what else they name leads to
+// a chain of its own, which what is excluded leaves again. A packet that hides
 // what Not asks for is not excluded.
-func (c *compiler) selectExcept(ch *chain, s *Selector) {
+func (c *compiler) selectExcept(ch *chain, cr *ppf.Criteria, fail ppf.Fail, to func(*builder, ppf.Fail) rule) {
 	own := &chain{name: c.name(ch.name + "_except")}
-	for i := range s.Criteria.Not {
-		g := newGroups(c, s.Fail)
-		g.add(&s.Criteria.Not[i])
+	for i := range cr.Not {
+		g := newGroups(c, fail)
+		g.add(&cr.Not[i])
 		g.write(own, own.name, func(b *builder, _ ppf.Fail) rule { return b.back() })
 	}
-	own.rules = append(own.rules, c.take(new(builder), s.Fail))
+	own.rules = append(own.rules, to(new(builder), fail))
 	c.rules.chains = append(c.rules.chains, own)
-	g := newGroups(c, s.Fail)
-	g.add(&s.Criteria)
+	g := newGroups(c, fail)
+	g.add(cr)
 	g.write(ch, own.name, func(b *builder, _ ppf.Fail) rule { return b.jump(own) })
 }
 
@@ -301,7 +317,7 @@ func (c *compiler) fragments() {
 	for _, v6 := range []bool{false, true} {
 		c.parts(ch, all, v6)
 	}
-	c.keep(ch)
+	c.keep(ch, placeFragments)
 }
 
 // parts selects parts of packets: by protocol on IPv4, where every part names it,

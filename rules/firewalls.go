@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -67,8 +68,31 @@ func tableName(t *nftables.Table) string {
 	return strings.TrimSpace(family + " " + t.Name)
 }
 
-// examineStream tells whether chains with a stream level can be made here.
-func (k *Kernel) examineStream() []Finding {
+// ErrNoStreams reports a kernel that cannot give connections to others to a socket
+// of this host.
+var ErrNoStreams = errors.New("the kernel cannot end connections to others here")
+
+// streamNeed is something that connections which end here need of the kernel.
+type streamNeed struct {
+	name, option, module string
+	try                  func(*nftables.Table) error
+}
+
+func (n *streamNeed) fix() string { return "modprobe " + n.module + ", or a kernel with " + n.option }
+
+// ProbeStreams tells whether chains with a stream level can be made here. The error
+// wraps ErrNoStreams. The xtables target TPROXY is no way out: it checks that its
+// table is called mangle (net/netfilter/xt_TPROXY.c), and ours is not.
+func (k *Kernel) ProbeStreams() error {
+	for _, n := range k.streamNeeds() {
+		if err := k.try(n.try); err != nil {
+			return fmt.Errorf("rules: probe: %w: %s: %w (%s)", ErrNoStreams, n.name, explain(err), n.fix())
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) streamNeeds() []streamNeed {
 	tproxy := func(t *nftables.Table) error {
 		port := uint16(1)
 		return k.tryRule(t, nftables.ChainHookPrerouting,
@@ -80,15 +104,24 @@ func (k *Kernel) examineStream() []Finding {
 	socket := func(t *nftables.Table) error {
 		return k.tryRule(t, nftables.ChainHookPrerouting, &expr.Socket{Key: expr.SocketKeyTransparent, Register: 1})
 	}
+	zone := func(t *nftables.Table) error {
+		return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).toZone().exprs...)
+	}
+	return []streamNeed{
+		{"transparent proxy", "CONFIG_NFT_TPROXY", "nft_tproxy", tproxy},
+		{"socket match", "CONFIG_NFT_SOCKET", "nft_socket", socket},
+		{"conntrack zones", "CONFIG_NFT_CT and CONFIG_NF_CONNTRACK_ZONES", "nft_ct", zone},
+	}
+}
+
+// examineStream tells whether chains with a stream level can be made here.
+func (k *Kernel) examineStream() []Finding {
 	var list []Finding
-	for _, f := range []struct {
-		name, option, module string
-		try                  func(*nftables.Table) error
-	}{{"transparent proxy", "CONFIG_NFT_TPROXY", "nft_tproxy", tproxy}, {"socket match", "CONFIG_NFT_SOCKET", "nft_socket", socket}} {
-		found := Finding{Name: f.name, OK: true, Detail: "present"}
-		if err := k.try(f.try); err != nil {
+	for _, n := range k.streamNeeds() {
+		found := Finding{Name: n.name, OK: true, Detail: "present"}
+		if err := k.try(n.try); err != nil {
 			found.Detail = fmt.Sprintf("not there: %v; only chains with a stream level need it", explain(err))
-			found.Fix = "modprobe " + f.module + ", or a kernel with " + f.option
+			found.Fix = n.fix()
 		}
 		list = append(list, found)
 	}

@@ -229,12 +229,18 @@ func (b *builder) device(word string, key expr.MetaKey, name string) *builder {
 }
 
 // ours restricts the rule to packets with our mark.
-func (b *builder) ours() *builder {
-	mark := binary.NativeEndian.AppendUint32(nil, Mark)
-	return b.say("meta mark & %#x == %#x", Mark, Mark).add(
+func (b *builder) ours() *builder { return b.marked(Mark) }
+
+// marked restricts the rule to packets that have this value in the bits of our
+// mark.
+func (b *builder) marked(value uint32) *builder {
+	return b.say("meta mark & %#x == %#x", Mark, value).add(
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: mark, Xor: make([]byte, 4)}).cmp(expr.CmpOpEq, mark...)
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(Mark), Xor: make([]byte, 4)}).cmp(expr.CmpOpEq, bits(value)...)
 }
+
+// bits gives a number as the kernel holds it.
+func bits(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 
 // portsReadable matches packets with at least the first 4 bytes of a transport
 // header: every destination port is at least 0, if it is there.

@@ -8,9 +8,12 @@ type place uint8
 const (
 	placeFragments place = iota
 	placeEarly
+	placeZoneIn
 	placePrerouting
+	placeDivert
 	placeInput
 	placeForward
+	placeZoneOut
 	placeOutput
 	placePostrouting
 	numPlaces
@@ -30,9 +33,12 @@ type placeInfo struct {
 var places = [numPlaces]placeInfo{
 	placeFragments:   {"fragments", ppf.Prerouting, -450, "before the kernel's defragmentation (-400): a fragment is judged as it came"},
 	placeEarly:       {"early", ppf.Prerouting, -310, "before raw (-300), conntrack (-200) and routing: answers to an exchanged address are restored first"},
+	placeZoneIn:      {"zone_in", ppf.Prerouting, -210, "before conntrack (-200): the client's side of a connection that ends here gets a zone of its own"},
 	placePrerouting:  {"prerouting", ppf.Prerouting, -90, "after DNAT (-100): both flows show the real client and server, also with masquerade"},
+	placeDivert:      {"divert", ppf.Prerouting, -80, "after the packet was built, before routing: what belongs to a socket of ours goes to it"},
 	placeInput:       {"input", ppf.Input, -10, "before the operator's filter (0), which judges the packet that was built"},
 	placeForward:     {"forward", ppf.Forward, -10, "before the operator's filter (0), which judges the packet that was built"},
+	placeZoneOut:     {"zone_out", ppf.Output, -210, "before conntrack (-200): as zone_in, for what the client's side sends"},
 	placeOutput:      {"output", ppf.Output, -10, "after DNAT (-100), before the operator's filter (0), which judges the packet that was built"},
 	placePostrouting: {"postrouting", ppf.Postrouting, 90, "before SNAT and masquerade (100): the client's real address is still there"},
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -14,6 +15,22 @@ import (
 // packet with all of these bits set is ours, and the first rule of every chain
 // lets it go on. The operator's own marks must leave at least one of them clear.
 const Mark = 0x5046_0000
+
+// What connections that end on this host bear of the bits of Mark. Packets with
+// these values are not ours to skip.
+const (
+	// DivertMark is on a received packet that a socket of ours gets: policy routing
+	// delivers it here, whatever its address.
+	DivertMark = 0x5042_0000
+	// SocketMark is on what our sockets send, ZonedMark on that of it which goes to
+	// clients and belongs into Zone.
+	SocketMark = 0x5006_0000
+	ZonedMark  = 0x5044_0000
+)
+
+// Zone is the conntrack zone of the client's side of a connection whose server
+// sees the client's own address and port: both sides show the same addresses.
+const Zone = 0x5046
 
 // ErrPlan reports a plan that no ruleset can express; it comes wrapped with what
 // is wrong.
@@ -31,6 +48,19 @@ type Selector struct {
 	Fail     ppf.Fail
 }
 
+// Stream asks the kernel to give the connections of one instance to listeners of
+// this host.
+type Stream struct {
+	Criteria ppf.Criteria // of the flow from client to server
+	// KeepsClient says that the server sees the client's own address and port.
+	KeepsClient bool
+}
+
+// Ports are those of the listeners on the loopback addresses, for IPv4 and IPv6. 0
+// is an IP version that the host does not have; two of them stand for ports that
+// are not known yet, in a plan that is only shown.
+type Ports [2]uint16
+
 // Queues is a range of queue numbers, balanced by the hash of both addresses.
 type Queues struct{ First, Count uint16 }
 
@@ -45,6 +75,10 @@ type Plan struct {
 	// Refuse holds, for servers with `others: refuse`, the criteria of all
 	// their traffic at the hooks of their instances.
 	Refuse []Selector
+	// Streams lists whose connections end here. Zoned are the listeners for
+	// connections whose client's side is in Zone, Plain those for others.
+	Streams      []Stream
+	Zoned, Plain Ports
 	// Closed and Open are the queues for instances that fail closed and open;
 	// Open is not looked at where no instance fails open.
 	Closed, Open Queues
@@ -63,6 +97,11 @@ func (p *Plan) check() error {
 			}
 		}
 		open = open || s.Fail == ppf.FailOpen
+	}
+	for _, s := range p.Streams {
+		if s.Criteria.Protocol != packet.ProtoTCP {
+			return fmt.Errorf("rules: compile: %w: connections end here, and the protocol is %v", ErrPlan, s.Criteria.Protocol)
+		}
 	}
 	if !p.Closed.valid() {
 		return fmt.Errorf("rules: compile: %w: no queues from %d on for %d workers", ErrPlan, p.Closed.First, p.Closed.Count)

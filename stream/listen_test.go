@@ -173,7 +173,17 @@ func TestLevels(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"message function without http", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[urlrewrite]", 1), "put http before it"},
 		{"packets on a listener", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[tcp]", 1), "leave it out"},
-		{"http at a hook", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http]}\n", "source: listen"},
+		{"http without a port", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1}, chain: [http]}\n", "and a port"},
+		{"http of UDP", "version: 1\ninstances:\n  - {name: a, match: {protocol: udp, server: 192.0.2.1, port: 80}, chain: [http]}\n", "protocol: tcp"},
+		{"http of an interface", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80, not: {in: eth0}}, chain: [http]}\n", "in and out"},
+		{"http at another hook", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http], hook: input}\n", "prerouting and postrouting"},
+		{"http in one flow", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, client_to_server: [tcp, http], server_to_client: [tcp]}\n", "both flows"},
+		{"http that fails open", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http], fail: open}\n", "fail: closed"},
+		{"http opened by the server", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http], initiate: both}\n", "initiate"},
+		{"http with cookies", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http], handshake: cookie}\n", "honest or first"},
+		{"http with exchanged addresses", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [tcp2, http]}\n", "upstream_address: proxy"},
+		{"clients behind the proxy's address", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80, client: 198.51.100.0/24}, chain: [http], upstream_address: proxy}\n", "does not show its client"},
+		{"no stream to answer", "version: 1\ninstances:\n  - {name: a, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [tcp], handshake: first}\n", "stream function"},
 		{"packets behind messages", strings.Replace(instance("192.0.2.1:80", "repair"), "[http]", "[http, tcp]", 1), "put it before http"},
 		{"no upstream", "version: 1\ninstances:\n  - {name: a, source: listen, listen: '127.0.0.1:0', chain: [http]}\n", "upstream"},
 	} {

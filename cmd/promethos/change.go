@@ -79,7 +79,7 @@ func newUnblock() *cobra.Command {
 			switch state {
 			case rules.StateNone:
 				fmt.Println("nothing to remove: there is no table of ours in family inet")
-				return nil
+				return endDiversion()
 			case rules.StateActive:
 				queues, err := k.Queues()
 				if err != nil {
@@ -95,7 +95,7 @@ func newUnblock() *cobra.Command {
 				return err
 			}
 			fmt.Println("removed: the rules that", map[rules.State]string{rules.StateActive: "a killed daemon left", rules.StateBlock: "`on_exit: block` left"}[state])
-			return nil
+			return endDiversion()
 		},
 	}
 }

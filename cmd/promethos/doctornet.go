@@ -12,7 +12,7 @@ import (
 
 // network tells what of interfaces and routes matters to a proxy.
 func network() []finding {
-	return append([]finding{reversePath(), largeReceive(), bridges()}, defaultRoutes()...)
+	return append([]finding{reversePath(), validMark(), largeReceive(), bridges()}, defaultRoutes()...)
 }
 
 // reversePath tells about the kernel's own check of source addresses
@@ -39,6 +39,25 @@ func reversePath() finding {
 		f.Fix = "sysctl -w net.ipv4.conf.all.rp_filter=2, where routes are asymmetric"
 	case len(loose) > 0:
 		f.Detail = "loose on " + strings.Join(loose, ", ")
+	}
+	return f
+}
+
+// validMark tells whether the kernel looks sources up with a packet's mark, which
+// makes martians of those that a chain with a stream function diverts.
+func validMark() finding {
+	f := finding{Name: "sources by mark", OK: true, Detail: "off"}
+	names, err := interfacesUp()
+	if err != nil {
+		f.Detail = "unknown: " + err.Error()
+		return f
+	}
+	for _, name := range append(names, "all") {
+		if sysctl("net/ipv4/conf/"+name+"/src_valid_mark") == "1" {
+			f.Detail = "src_valid_mark on " + name + ": chains with a stream function get no packets"
+			f.Fix = "sysctl -w net.ipv4.conf." + name + ".src_valid_mark=0, where such a chain is wanted"
+			return f
+		}
 	}
 	return f
 }

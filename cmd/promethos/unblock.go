@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/promethos/promethos/rules"
+	"github.com/promethos/promethos/source/host"
 	"github.com/promethos/promethos/source/inline"
 )
 
@@ -33,4 +34,19 @@ func endSilence() error {
 	}
 	fmt.Printf("removed: the silence of this host at %v\n", ports)
 	return nil
+}
+
+// endDiversion takes away the policy routing of connections that ended on this
+// host.
+func endDiversion() error {
+	d, err := host.OpenDiversion()
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	removed, err := d.Remove()
+	if removed {
+		fmt.Println("removed: the policy routing of connections that ended here")
+	}
+	return err
 }

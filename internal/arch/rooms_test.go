@@ -82,7 +82,7 @@ type library struct {
 
 // libraries lists every direct dependency; docs/adr has a record for each.
 var libraries = []library{
-	{"golang.org/x/sys", []string{"source/*", "rules", "control", "daemon", "lab", "cmd/*", "internal/*"}, true,
+	{"golang.org/x/sys", []string{"source/*", "stream", "rules", "control", "daemon", "lab", "cmd/*", "internal/*"}, true,
 		"system calls are made at the edges; packet, ppf and modules stay portable and testable without a kernel"},
 	{"github.com/google/nftables", []string{"rules", "lab"}, true,
 		"one package of the product talks to nf_tables, and the lab sets up the firewalls of its hosts"},

@@ -1,0 +1,253 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/promethos/promethos/lab"
+)
+
+// ended is the configuration of a chain that ends connections in front of a host's
+// port; more is indented by four spaces.
+func ended(h *lab.Host, p uint16, chain, more string) string {
+	return fmt.Sprintf(`version: 1
+instances:
+  - name: web
+    match: {protocol: tcp, server: [%s, "%s"], port: %d}
+    chain: [%s]
+%s`, h.IPv4, h.IPv6, p, chain, more)
+}
+
+// origin starts a web server on a host that tells who asks.
+func origin(t *testing.T, h *lab.Host, addr string) uint16 {
+	t.Helper()
+	l := must(h.Listen(t.Context(), "tcp", addr))(t)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			fmt.Fprint(w, r.RemoteAddr)
+		}
+	})}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		check(t, s.Close())
+		<-served
+	})
+	return port(t, l.Addr().String())
+}
+
+// asked sends a request over a new connection, and gives whom the server saw and
+// the client's own end.
+func asked(t *testing.T, l *lab.Lab, network, target string) (seen, own netip.AddrPort) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		c, err := l.Client.Dial(ctx, network, addr)
+		if err == nil {
+			own = netip.MustParseAddrPort(c.LocalAddr().String())
+		}
+		return c, err
+	}}}
+	request := must(http.NewRequestWithContext(within(t, patience), "GET", "http://"+target+"/", nil))(t)
+	response := must(client.Do(request))(t)
+	defer response.Body.Close()
+	text := string(must(io.ReadAll(response.Body))(t))
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("status %s: %s", response.Status, text)
+	}
+	seen = must(netip.ParseAddrPort(text))(t)
+	return netip.AddrPortFrom(seen.Addr().Unmap(), seen.Port()), own
+}
+
+// diverted counts the policy rules on a host that are not the kernel's own.
+func diverted(t *testing.T, h *lab.Host) (n int) {
+	t.Helper()
+	check(t, h.Do(func() error {
+		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+			list, err := netlink.RuleList(family)
+			if err != nil {
+				return err
+			}
+			for _, r := range list {
+				if r.Mark != 0 {
+					n++
+				}
+			}
+		}
+		return nil
+	}))
+	return n
+}
+
+// TestTransparent ends connections to a server on hosts with each kind of firewall:
+// the server sees the client's own address and port, or what the operator's
+// masquerade makes of it; every packet of both legs is built anew.
+func TestTransparent(t *testing.T) {
+	need(t, "curl")
+	l := up(t, lab.Options{})
+	p, files := origin(t, l.Server, "[::]:0"), web(t, l.Server)
+	for _, chain := range []string{"http", "tcp, relay"} {
+		for _, firewall := range firewalls {
+			t.Run(chain+"/"+firewall.String(), func(t *testing.T) {
+				check(t, lab.Firewall(l.Proxy, firewall))
+				d := start(t, l, ended(l.Server, p, chain, "")+fmt.Sprintf(`  - name: files
+    match: {protocol: tcp, server: [%s, "%s"], port: %d}
+    chain: [%s]
+`, l.Server.IPv4, l.Server.IPv6, port(t, files.Addr), chain))
+				for _, f := range families {
+					target := hostPort(l.Server, f.network, p)
+					seen, own := asked(t, l, f.network, target)
+					if masked := firewall == lab.Masquerade; !masked && seen != own || masked && seen.Addr() == own.Addr() {
+						t.Errorf("%s: the server sees %v, and the client is %v", f.name, seen, own)
+					}
+					transferFiles := at(hostPort(l.Server, f.network, port(t, files.Addr)))
+					must(l.Client.Download(within(t, patience), transferFiles.DataURL(5_000_000, 1)))(t)
+					must(l.Client.Upload(within(t, patience), transferFiles.UploadURL(), 5_000_000, 2))(t)
+					r := execute(t, l.Client, "curl", "-sS", "--globoff", "http://"+target+"/")
+					if r.status != 0 || !strings.Contains(r.out, ":") {
+						t.Errorf("%v", r)
+					}
+				}
+				s := d.accounted(t)
+				if s.Packets.Unchanged+s.Packets.Dropped+s.Unmatched.In > 0 || s.Packets.Sent < 2*5*10 {
+					t.Errorf("stats: %+v, no instance %+v\n%s", s.Packets, s.Unmatched, d.do(t, "reasons"))
+				}
+				d.stop(t)
+				if n := diverted(t, l.Proxy); n > 0 {
+					t.Errorf("%d policy rules are left", n)
+				}
+			})
+		}
+	}
+}
+
+// TestTransparentWithstands sends each malformed segment of the lab to a chain that
+// names no packet function: nothing of them arrives, the reasons are counted, and
+// with the daemon killed the server is unreachable until the next one starts.
+func TestTransparentWithstands(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	p := port(t, web(t, l.Server).Addr)
+	configuration := ended(l.Server, p, "tcp, http", notAdopting)
+	d := start(t, l, configuration)
+	reachable(t, l, p)
+	env := must(l.AttackEnv(p))(t)
+	attacks := attacksOn("tcp")
+	for name, outcome := range attack(t, l, env, attacks, nil) {
+		if outcome != lab.Stopped {
+			t.Errorf("%s: %v, want stopped", name, outcome)
+		}
+	}
+	for _, a := range attacks {
+		if d.counted(t, a.Reason) == 0 {
+			t.Errorf("%s: %s is not counted", a.Name, a.Reason)
+		}
+	}
+	reachable(t, l, p)
+	d.accounted(t)
+	d.kill(t)
+	closed(t, l, p)
+	d = start(t, l, configuration)
+	d.event(t, "were replaced in one transaction")
+	reachable(t, l, p)
+	d.stop(t)
+	if names := tables(t, l); len(names) > 0 {
+		t.Errorf("tables left: %v", names)
+	}
+	if n := diverted(t, l.Proxy); n > 0 {
+		t.Errorf("%d policy rules are left", n)
+	}
+}
+
+// TestTransparentUnblock removes by command what a killed daemon left.
+func TestTransparentUnblock(t *testing.T) {
+	l := up(t, lab.Options{})
+	p := port(t, web(t, l.Server).Addr)
+	start(t, l, ended(l.Server, p, "http", "")).kill(t)
+	if r := run(t, l.Proxy, "unblock"); r.status != 0 || !strings.Contains(r.out, "policy routing") {
+		t.Errorf("%v", r)
+	}
+	if n, names := diverted(t, l.Proxy), tables(t, l); n+len(names) > 0 {
+		t.Errorf("left: %d policy rules, tables %v", n, names)
+	}
+	reachable(t, l, p)
+}
+
+// TestTransparentReload keeps a connection over a reload that adds an instance, ends
+// connections that are not ended here any more, and takes policy routing away with
+// the last of them.
+func TestTransparentReload(t *testing.T) {
+	l := up(t, lab.Options{})
+	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
+	t.Cleanup(func() { _ = echo.Close() }) // a connection is reset on purpose
+	p := port(t, echo.Addr)
+	one := ended(l.Server, p, "relay", "")
+	d := start(t, l, one)
+	c := must(l.Client.Dial(within(t, patience), "tcp4", hostPort(l.Server, "tcp4", p)))(t)
+	defer c.Close()
+	said := func() error {
+		if _, err := io.WriteString(c, "hello"); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(c, make([]byte, 5))
+		return err
+	}
+	check(t, said())
+	d.configure(t, one+echoInstance("forward", l.Server, p+1))
+	d.do(t, "reload")
+	check(t, said())
+	if n := diverted(t, l.Proxy); n != len(families) {
+		t.Errorf("%d policy rules, want one for each IP version", n)
+	}
+	d.configure(t, protect("forward", p, "", l.Server))
+	d.do(t, "reload")
+	if err := said(); err == nil {
+		t.Error("a connection that was ended here goes on without its socket")
+	}
+	if n := diverted(t, l.Proxy); n > 0 {
+		t.Errorf("%d policy rules are left", n)
+	}
+	must(l.Client.ShortConnections(within(t, patience), hostPort(l.Server, "tcp4", p), 5, 1, 100))(t)
+	d.configure(t, one)
+	d.do(t, "reload")
+	must(l.Client.ShortConnections(within(t, patience), hostPort(l.Server, "tcp4", p), 5, 1, 100))(t)
+	if list := d.instances(t); len(list) != 1 || list[0].Hook != "prerouting" {
+		t.Errorf("instances: %+v, want one at prerouting", list)
+	}
+}
+
+// TestTransparentPortReuse opens connection after connection from the same four
+// ports, also to a server without timestamps, where nobody takes a port out of
+// TIME-WAIT by itself (RFC 6191 §2): the proxy waits on the client's leg, and with
+// http on the server's as well.
+func TestTransparentPortReuse(t *testing.T) {
+	const connections = 20
+	l := up(t, lab.Options{})
+	check(t, l.Client.Sysctl("net/ipv4/ip_local_port_range", "40000 40003"))
+	for _, timestamps := range []string{"1", "0"} {
+		check(t, l.Server.Sysctl("net/ipv4/tcp_timestamps", timestamps))
+		p := origin(t, l.Server, "[::]:0")
+		for _, chain := range []string{"http", "relay"} {
+			t.Run(chain+"/timestamps "+timestamps, func(t *testing.T) {
+				d := start(t, l, ended(l.Server, p, chain, ""))
+				for _, f := range families {
+					for i := range connections {
+						c := must(l.Client.Dial(within(t, patience/6), f.network, hostPort(l.Server, f.network, p)))(t)
+						must(io.WriteString(c, "GET / HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n"))(t)
+						if text, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 OK\r\n") {
+							t.Fatalf("%s: connection %d: %q, %v", f.name, i+1, text, err)
+						}
+						check(t, c.Close())
+					}
+				}
+				d.accounted(t)
+			})
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package rules
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/promethos/promethos/ppf"
+)
+
+// zoneIn puts what clients send on a connection whose server sees their own
+// address into Zone: conntrack would take the server's side for the same
+// connection. It stands before DNAT: what has another destination yet stays in the
+// operator's zone.
+func (c *compiler) zoneIn() {
+	if c.features.Block {
+		return
+	}
+	ch := c.base(placeZoneIn)
+	c.lead(ch, ch.name, c.streams(ppf.ClientToServer, true), func(b *builder, _ ppf.Fail) rule { return b.toZone() })
+	c.keep(ch, placeZoneIn)
+}
+
+// zoneOut does the same for what our sockets and our answers send to clients.
+func (c *compiler) zoneOut() {
+	answers := c.streams(ppf.ServerToClient, true)
+	if c.features.Block || len(answers) == 0 {
+		return
+	}
+	ch := &chain{name: c.name(places[placeZoneOut].name), base: &places[placeZoneOut]}
+	ch.rules = append(ch.rules, new(builder).marked(ZonedMark).toZone())
+	own := &chain{name: c.name(ch.name + "_answers")}
+	c.lead(own, own.name, answers, func(b *builder, _ ppf.Fail) rule { return b.toZone() })
+	ch.rules = append(ch.rules, new(builder).ours().jump(own))
+	c.rules.chains = append(c.rules.chains, own, ch)
+}
+
+// divert gives packets to the sockets of connections that end here. A packet of
+// theirs that no socket takes goes no further: without a listener, as when the
+// program was killed, nothing of a client reaches the server.
+func (c *compiler) divert() {
+	if c.features.Block || len(c.plan.Streams) == 0 {
+		return
+	}
+	ch := c.base(placeDivert)
+	ch.rules = append(ch.rules, new(builder).marked(SocketMark).accept()) // to a server on this host
+	clients := &chain{name: c.name(ch.name + "_clients")}
+	zoned := len(c.streams(ppf.ClientToServer, true)) > 0
+	for version, v6 := range []bool{false, true} {
+		if c.plan.Plain != (Ports{}) && c.plan.Plain[version] == 0 {
+			continue
+		}
+		if zoned {
+			clients.rules = append(clients.rules, new(builder).inZone().tproxy(v6, c.plan.Zoned[version]).divert())
+		}
+		clients.rules = append(clients.rules, new(builder).tproxy(v6, c.plan.Plain[version]).divert())
+	}
+	clients.rules = append(clients.rules, new(builder).drop())
+	// A socket that is not transparent is this host's own, as a client.
+	servers := &chain{name: c.name(ch.name + "_servers")}
+	servers.rules = append(servers.rules,
+		new(builder).socket(true).divert(),
+		new(builder).socket(false).accept(),
+		new(builder).drop())
+	c.rules.chains = append(c.rules.chains, clients, servers)
+	c.lead(ch, clients.name, c.streams(ppf.ClientToServer, false), func(b *builder, _ ppf.Fail) rule { return b.jump(clients) })
+	c.lead(ch, servers.name, c.streams(ppf.ServerToClient, false), func(b *builder, _ ppf.Fail) rule { return b.jump(servers) })
+	for family, ranges := range icmpErrors {
+		for _, types := range ranges {
+			ch.rules = append(ch.rules, new(builder).icmpError(family == 1, types).socket(true).divert())
+		}
+	}
+	c.keep(ch, placeDivert)
+}
+
+// streams lists the criteria of one flow of connections that end here, all or
+// those whose server sees the client's own address.
+func (c *compiler) streams(d ppf.Dir, kept bool) (list []ppf.Criteria) {
+	for _, s := range c.plan.Streams {
+		if kept && !s.KeepsClient {
+			continue
+		}
+		if d == ppf.ServerToClient {
+			s.Criteria = s.Criteria.Reverse()
+		}
+		list = append(list, s.Criteria)
+	}
+	return list
+}
+
+// lead writes rules for criteria that all lead to the same target.
+func (c *compiler) lead(ch *chain, name string, list []ppf.Criteria, to func(*builder, ppf.Fail) rule) {
+	g := newGroups(c, ppf.FailClosed)
+	for i := range list {
+		if len(list[i].Not) > 0 {
+			c.selectExcept(ch, &list[i], ppf.FailClosed, to)
+		} else {
+			g.add(&list[i])
+		}
+	}
+	g.write(ch, name, to)
+}
+
+// reg2 is the register after reg.
+const reg2 = unix.NFT_REG_2
+
+// toZone ends the rule by choosing the conntrack zone.
+func (b *builder) toZone() rule {
+	return b.add(&expr.Immediate{Register: reg, Data: zoneData()}).
+		to(fmt.Sprintf("ct zone set %d", Zone), &expr.Ct{Key: expr.CtKeyZONE, Register: reg, SourceRegister: true})
+}
+
+// inZone restricts the rule to packets that conntrack has seen in our zone.
+func (b *builder) inZone() *builder {
+	return b.say("ct zone %d", Zone).add(&expr.Ct{Key: expr.CtKeyZONE, Register: reg}).cmp(expr.CmpOpEq, zoneData()...)
+}
+
+func zoneData() []byte { return binary.NativeEndian.AppendUint16(nil, Zone) }
+
+// tproxy restricts the rule to packets that a socket takes: that of an established
+// connection, or the listener.
+func (b *builder) tproxy(v6 bool, port uint16) *builder {
+	family, word, to := byte(unix.NFPROTO_IPV4), "ip", netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if v6 {
+		family, word, to = unix.NFPROTO_IPV6, "ip6", netip.IPv6Loopback()
+	}
+	return b.family(v6).say("meta l4proto tcp tproxy %s to %v", word, netip.AddrPortFrom(to, port)).add(
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, unix.IPPROTO_TCP).add(
+		&expr.Immediate{Register: reg, Data: to.AsSlice()},
+		&expr.Immediate{Register: reg2, Data: binary.BigEndian.AppendUint16(nil, port)},
+		&expr.TProxy{Family: family, TableFamily: unix.NFPROTO_INET, RegAddr: reg, RegPort: reg2})
+}
+
+// socket restricts the rule to packets of a connection of this host, or ICMP
+// errors about one, whose socket is transparent or is not.
+func (b *builder) socket(transparent bool) *builder {
+	value := byte(0)
+	if transparent {
+		value = 1
+	}
+	return b.say("socket transparent %d", value).
+		add(&expr.Socket{Key: expr.SocketKeyTransparent, Register: reg}).cmp(expr.CmpOpEq, value)
+}
+
+// divert ends the rule: policy routing delivers the packet here.
+func (b *builder) divert() rule {
+	return b.say("meta mark set meta mark & %#x | %#x", ^uint32(Mark), DivertMark).add(
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(^uint32(Mark)), Xor: bits(DivertMark)},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true}).accept()
+}
+
+func (b *builder) drop() rule { return b.to("drop", &expr.Verdict{Kind: expr.VerdictDrop}) }

@@ -1,0 +1,256 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/promethos/promethos/ppf"
+)
+
+// ErrNoTransparent reports that sockets cannot have the addresses of others.
+var ErrNoTransparent = errors.New("sockets with the addresses of others are not permitted (run as root or with CAP_NET_ADMIN)")
+
+// Marks are the packet marks of sockets; see package rules.
+type Marks struct{ Zoned, Plain uint32 }
+
+// Transparent holds the listeners of transparent stream chains: the kernel's rules
+// give them connections that clients open to servers. It is safe for concurrent
+// use.
+type Transparent struct {
+	engine    *ppf.Engine
+	marks     Marks
+	listeners []net.Listener
+	zoned     [2]uint16 // by IP version
+	plain     [2]uint16
+	running   sync.WaitGroup
+	mu        sync.Mutex
+	open      map[*ppf.Session]*ppf.Ends
+	closed    bool
+	ended     chan struct{} // told of the end of a connection
+}
+
+// OpenTransparent listens, with the given number of listeners for each kind of
+// connection; Run begins to accept. The error wraps ErrNoTransparent.
+func OpenTransparent(e *ppf.Engine, marks Marks, workers int) (_ *Transparent, err error) {
+	t := &Transparent{engine: e, marks: marks, open: map[*ppf.Session]*ppf.Ends{}, ended: make(chan struct{}, 1)}
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
+	for _, kind := range []struct {
+		mark  uint32
+		ports *[2]uint16
+	}{{marks.Zoned, &t.zoned}, {marks.Plain, &t.plain}} {
+		for version, address := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
+			for range workers {
+				l, err := listenTransparent(netip.AddrPortFrom(address, kind.ports[version]), kind.mark)
+				if address.Is6() && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)) {
+					break // a host without IPv6 gets no such connections
+				}
+				if err != nil {
+					return nil, err
+				}
+				t.listeners = append(t.listeners, l)
+				kind.ports[version] = l.Addr().(*net.TCPAddr).AddrPort().Port()
+			}
+		}
+	}
+	return t, nil
+}
+
+func listenTransparent(address netip.AddrPort, mark uint32) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return control(c, func(fd int) error {
+			return errors.Join(transparent(fd, address.Addr().Is4(), mark), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		})
+	}}
+	config.SetMultipathTCP(false) // TPROXY finds sockets of TCP only
+	l, err := config.Listen(context.Background(), "tcp", address.String())
+	if err != nil {
+		return nil, fmt.Errorf("stream: %w", err)
+	}
+	return l, nil
+}
+
+// transparent lets a socket have the addresses of others, and marks what it sends.
+func transparent(fd int, v4 bool, mark uint32) error {
+	level, option := unix.SOL_IPV6, unix.IPV6_TRANSPARENT
+	if v4 {
+		level, option = unix.SOL_IP, unix.IP_TRANSPARENT
+	}
+	err := unix.SetsockoptInt(fd, level, option, 1)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+	}
+	if errors.Is(err, unix.EPERM) {
+		return ErrNoTransparent
+	}
+	return err
+}
+
+// control runs f on a socket.
+func control(c syscall.RawConn, f func(fd int) error) error {
+	var failure error
+	if err := c.Control(func(fd uintptr) { failure = f(int(fd)) }); err != nil {
+		return err
+	}
+	return failure
+}
+
+// Ports tells the listeners' ports for IPv4 and IPv6, 0 where the host does not
+// have one: of those whose connections are in a conntrack zone of their own, and
+// of the others.
+func (t *Transparent) Ports() (zoned, plain [2]uint16) { return t.zoned, t.plain }
+
+// Run begins to accept.
+func (t *Transparent) Run() {
+	for _, l := range t.listeners {
+		t.running.Go(func() { t.accept(l) })
+	}
+}
+
+// Close ends the listeners, lets connections drain, and waits for them. The
+// kernel's rules have to stay until then.
+func (t *Transparent) Close() {
+	for _, l := range t.listeners {
+		l.Close()
+	}
+	var late []*time.Timer
+	t.mu.Lock()
+	t.closed = true
+	for s, ends := range t.open {
+		s.Drain()
+		late = append(late, time.AfterFunc(ends.Drain, func() { s.Abort(ppf.ReasonDrain) }))
+	}
+	t.mu.Unlock()
+	t.running.Wait()
+	for _, timer := range late {
+		timer.Stop()
+	}
+}
+
+// Keep resets the connections of instances that do not end connections here any
+// more: no rule brings their packets.
+func (t *Transparent) Keep(instance func(name string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s, ends := range t.open {
+		if !instance(ends.Instance) {
+			s.Abort(ppf.ReasonDrain)
+		}
+	}
+}
+
+func (t *Transparent) accept(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			t.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Text: "accept: " + err.Error()})
+			// Most likely descriptors are out: the end of a connection gives one.
+			if t.busy() {
+				<-t.ended
+			}
+			continue
+		}
+		client, server := endpoint(conn.RemoteAddr()), endpoint(conn.LocalAddr())
+		session, ends := t.session(conn, client, server)
+		if session == nil || !t.keep(session, ends) {
+			ppf.Abort(conn) // its instance has gone meanwhile
+			continue
+		}
+		t.running.Go(func() { t.serve(session, conn) })
+	}
+}
+
+// session makes the session of an accepted connection; nil without an instance.
+func (t *Transparent) session(conn net.Conn, client, server netip.AddrPort) (*ppf.Session, *ppf.Ends) {
+	ends := t.engine.Accepting(client, server)
+	if ends == nil {
+		return nil, nil
+	}
+	dial := func(ctx context.Context) (net.Conn, error) { return t.dial(ctx, client, server, ends) }
+	session, err := t.engine.NewSession(ends.Instance, conn, client, server, dial)
+	if err != nil {
+		t.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: ends.Instance, Text: err.Error()})
+		return nil, nil
+	}
+	return session, ends
+}
+
+func endpoint(a net.Addr) netip.AddrPort {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// keep notes a session that Close has to end; it may be too late.
+func (t *Transparent) keep(s *ppf.Session, ends *ppf.Ends) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.open[s] = ends
+	}
+	return !t.closed
+}
+
+func (t *Transparent) busy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open) > 0
+}
+
+func (t *Transparent) serve(s *ppf.Session, conn net.Conn) {
+	defer func() {
+		conn.Close()
+		t.mu.Lock()
+		delete(t.open, s)
+		t.mu.Unlock()
+		select {
+		case t.ended <- struct{}{}:
+		default:
+		}
+	}()
+	s.Serve()
+}
+
+// dial opens a connection to the server, from the client's own address and port
+// where the server shall see them. While an earlier connection of them is not over
+// yet, another port of the client's address has to do.
+func (t *Transparent) dial(ctx context.Context, client, server netip.AddrPort, ends *ppf.Ends) (net.Conn, error) {
+	if !ends.KeepsClient() {
+		return t.dialFrom(ctx, netip.AddrPort{}, server)
+	}
+	conn, err := t.dialFrom(ctx, client, server)
+	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		conn, err = t.dialFrom(ctx, netip.AddrPortFrom(client.Addr(), 0), server)
+	}
+	return conn, err
+}
+
+// dialFrom opens a connection; from is the zero value for an address of this host.
+func (t *Transparent) dialFrom(ctx context.Context, from, server netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return control(c, func(fd int) error {
+			err := transparent(fd, server.Addr().Is4(), t.marks.Plain)
+			if from.IsValid() && from.Port() != 0 {
+				return errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+			}
+			return errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1))
+		})
+	}}
+	if from.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(from)
+	}
+	return d.DialContext(ctx, "tcp", server.String())
+}
