@@ -118,7 +118,7 @@ func newInstance() instance {
 	return instance{
 		Source:    words[ppf.SourceKind]("nfqueue", ppf.SourceNFQueue, "inline", ppf.SourceInline, "listen", ppf.SourceListen),
 		Hook:      words[ppf.Hook]("forward", ppf.Forward, "prerouting", ppf.Prerouting, "input", ppf.Input, "output", ppf.Output, "postrouting", ppf.Postrouting),
-		Initiate:  words[ppf.Initiate]("", ppf.InitiateDefault, "client", ppf.InitiateClient, "both", ppf.InitiateBoth),
+		Initiate:  words[ppf.Initiate]("", ppf.InitiateDefault, "client", ppf.InitiateClient, "both", ppf.InitiateBoth, "server", ppf.InitiateServer),
 		Others:    words[ppf.Others]("pass", ppf.OthersPass, "refuse", ppf.OthersRefuse),
 		Mode:      words[ppf.Mode]("repair", ppf.Repair, "monitor", ppf.Monitor, "strict", ppf.Strict),
 		Fail:      words[ppf.Fail]("closed", ppf.FailClosed, "open", ppf.FailOpen),
@@ -139,18 +139,22 @@ type match struct {
 	Not      located[[]ppf.Value]    `conf:"not"`
 }
 
-// protocol is any, tcp, udp, icmp or a number.
+// protocol is any, tcp, udp, icmp, arp or a number.
 type protocol struct {
 	Value packet.Protocol
+	ARP   bool
 	Pos   ppf.Pos
 }
 
 // UnmarshalValue reads a protocol.
 func (p *protocol) UnmarshalValue(v ppf.Value) error {
 	p.Pos = v.Pos
+	if p.ARP = v.Kind == ppf.ValueScalar && strings.EqualFold(v.Scalar, "arp"); p.ARP {
+		return nil
+	}
 	var ok bool
 	if p.Value, ok = parseProtocol(v.Scalar); !ok || v.Kind != ppf.ValueScalar {
-		return ppf.DecodeError{{Pos: v.Pos, What: fmt.Sprintf("protocol %q is unknown", v.Scalar), Fix: "write any, tcp, udp, icmp or a number from 1 to 255"}}
+		return ppf.DecodeError{{Pos: v.Pos, What: fmt.Sprintf("protocol %q is unknown", v.Scalar), Fix: "write any, tcp, udp, icmp, arp or a number from 1 to 255"}}
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ func (l *loader) instance(in *instance) ppf.InstanceSpec {
 			l.add(in.Match.Pos, in.path+".match.server", "add `server: ADDRESS`", "the server is missing")
 		}
 		l.directions(in, &s)
+		l.onlyIP(in, &s)
 	}
 	s.Chain = l.chains(in)
 	s.Reasons = l.overrides(in)
@@ -125,12 +126,12 @@ func (l *loader) match(m *match, path string) ppf.Match {
 			continue
 		}
 		x := l.plainMatch(&n, p)
-		if n.Protocol.Value == ppf.ProtocolAny && n.Protocol.Pos.Line > 0 {
+		if n.Protocol.Value == ppf.ProtocolAny && !n.Protocol.ARP && n.Protocol.Pos.Line > 0 {
 			l.add(n.Protocol.Pos, p+".protocol", "name one protocol", "excluding every protocol leaves nothing")
 		}
 		// Each key excludes by itself.
-		for _, one := range []ppf.Match{{Protocol: x.Protocol}, {Server: x.Server}, {Client: x.Client}, {Port: x.Port}, {In: x.In}, {Out: x.Out}} {
-			if one.Protocol != 0 || one.Server != nil || one.Client != nil || one.Port != nil || one.In != "" || one.Out != "" {
+		for _, one := range []ppf.Match{{Protocol: x.Protocol}, {ARP: x.ARP}, {Server: x.Server}, {Client: x.Client}, {Port: x.Port}, {In: x.In}, {Out: x.Out}} {
+			if one.Protocol != 0 || one.ARP || one.Server != nil || one.Client != nil || one.Port != nil || one.In != "" || one.Out != "" {
 				s.Not = append(s.Not, one)
 			}
 		}
@@ -143,7 +144,7 @@ func (l *loader) match(m *match, path string) ppf.Match {
 
 // plainMatch checks the keys that a match and an exclusion share.
 func (l *loader) plainMatch(m *match, path string) ppf.Match {
-	s := ppf.Match{Protocol: m.Protocol.Value, Server: m.Server.Value, Client: m.Client.Value, In: m.In.Value, Out: m.Out.Value}
+	s := ppf.Match{Protocol: m.Protocol.Value, ARP: m.Protocol.ARP, Server: m.Server.Value, Client: m.Client.Value, In: m.In.Value, Out: m.Out.Value}
 	for _, r := range m.Port.Value {
 		s.Port = append(s.Port, ppf.PortRange(r))
 	}
@@ -161,6 +162,13 @@ func (l *loader) plainMatch(m *match, path string) ppf.Match {
 		}
 	}
 	return s
+}
+
+// onlyIP refuses ARP where only IP packets come: at the hooks of netfilter.
+func (l *loader) onlyIP(in *instance, s *ppf.InstanceSpec) {
+	if s.Match.ARP || slices.ContainsFunc(s.Match.Not, func(m ppf.Match) bool { return m.ARP }) {
+		l.add(in.Match.Pos, in.path+".match.protocol", "use source: inline, where frames come", "protocol arp is for source: inline: the hooks of netfilter see IP packets only")
+	}
 }
 
 // directions refuses interfaces that a hook does not know. Both flows are
@@ -338,7 +346,11 @@ func overlap(a, b *ppf.Match) bool {
 	ports := len(a.Port) == 0 || len(b.Port) == 0 || slices.ContainsFunc(a.Port, func(p ppf.PortRange) bool {
 		return slices.ContainsFunc(b.Port, func(q ppf.PortRange) bool { return p.Lo <= q.Hi && q.Lo <= p.Hi })
 	})
-	return (a.Protocol == b.Protocol || a.Protocol == ppf.ProtocolAny || b.Protocol == ppf.ProtocolAny) &&
+	protocols := a.Protocol == b.Protocol || a.Protocol == ppf.ProtocolAny || b.Protocol == ppf.ProtocolAny
+	if a.ARP != b.ARP {
+		protocols = a.Protocol == ppf.ProtocolAny && b.Protocol == ppf.ProtocolAny
+	}
+	return protocols &&
 		nets(a.Server, b.Server) && nets(a.Client, b.Client) && ports &&
 		(a.In == b.In || a.In == "" || b.In == "") && (a.Out == b.Out || a.Out == "" || b.Out == "")
 }

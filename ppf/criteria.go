@@ -44,6 +44,9 @@ type Criteria struct {
 	// Protocol is the upper-layer protocol; ProtocolAny matches every one, and
 	// packet.ProtoICMP covers ICMPv6 unless Family says otherwise.
 	Protocol packet.Protocol
+	// ARP selects the frames of ARP and reverse ARP of an inline pair, which have no
+	// upper-layer protocol; Protocol is ProtocolAny then.
+	ARP      bool
 	Src, Dst []netip.Prefix
 	// SrcPorts and DstPorts need Protocol TCP or UDP.
 	SrcPorts, DstPorts []PortRange
@@ -60,7 +63,9 @@ type Tuple struct {
 	Protocol packet.Protocol
 	// HasProtocol is false where the packet hides its upper-layer protocol
 	// (an extension header that cannot be read).
-	HasProtocol      bool
+	HasProtocol bool
+	// ARP says that it is no IP packet but one of ARP or reverse ARP.
+	ARP              bool
 	SrcPort, DstPort uint16
 	// HasPorts is false where the packet shows no ports (a later fragment, a
 	// truncated header, ICMP).
@@ -95,7 +100,7 @@ func (c *Criteria) matchOne(t *Tuple, hidden bool) bool {
 			return false
 		}
 	}
-	if !matchProtocol(c.Protocol, t, hidden) {
+	if !matchProtocol(c.Protocol, t, hidden) || c.ARP && !t.ARP {
 		return false
 	}
 	return matchPrefix(c.Src, t.Src) && matchPrefix(c.Dst, t.Dst) &&
@@ -168,7 +173,10 @@ func (c Criteria) Reverse() Criteria {
 // in eth0 not …".
 func (c Criteria) String() string {
 	proto := "any"
-	if c.Protocol != ProtocolAny {
+	switch {
+	case c.ARP:
+		proto = "arp"
+	case c.Protocol != ProtocolAny:
 		proto = strings.ToLower(c.Protocol.String())
 	}
 	s := proto + " " + endpoint(c.Src, c.SrcPorts) + " > " + endpoint(c.Dst, c.DstPorts)

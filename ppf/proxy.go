@@ -56,7 +56,10 @@ func (p *ProxyInstance) Half() bool { return p.Number[ServerToClient] == 0 }
 
 // MayOpen reports whether connections may be opened in direction d.
 func (p *ProxyInstance) MayOpen(d Dir) bool {
-	return d == ClientToServer || p.Initiate != InitiateClient
+	if d == ClientToServer {
+		return p.Initiate != InitiateServer
+	}
+	return p.Initiate != InitiateClient
 }
 
 // do says what a finding of reason r leads to: the most specific override

@@ -63,6 +63,7 @@ const (
 	InitiateDefault Initiate = iota
 	InitiateClient
 	InitiateBoth
+	InitiateServer
 )
 
 // Others says what becomes of traffic to and from a server that no instance
@@ -140,6 +141,7 @@ type InlinePair struct{ Client, Server string }
 type Match struct {
 	// Protocol is a packet.Protocol; ProtocolAny, the zero value, is all.
 	Protocol packet.Protocol
+	ARP      bool // the frames of ARP, for SourceInline
 	Server   []netip.Prefix
 	Client   []netip.Prefix
 	Port     []PortRange // the server's
@@ -150,7 +152,7 @@ type Match struct {
 // Flow gives the criteria of one flow.
 func (m *Match) Flow(d Dir) Criteria {
 	c := Criteria{
-		Protocol: m.Protocol, Src: m.Client, Dst: m.Server, DstPorts: m.Port,
+		Protocol: m.Protocol, ARP: m.ARP, Src: m.Client, Dst: m.Server, DstPorts: m.Port,
 		In: m.In, Out: m.Out,
 	}
 	for i := range m.Not {

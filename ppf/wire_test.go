@@ -2,6 +2,9 @@ package ppf_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +118,60 @@ func TestWireUnmatched(t *testing.T) {
 		t.Errorf("%v, %+v", frames[0].Action, b.Engine.ReasonCounts())
 	}
 	b.Accounted()
+}
+
+// TestWireARP: `protocol: arp` takes the frames of ARP and of reverse ARP, of a
+// host where one is named, and nothing else.
+func TestWireARP(t *testing.T) {
+	speak := func(typ packet.EtherType, sender, target string) []byte {
+		var out packet.Out
+		out.SetEthernet(packet.Ethernet{Src: wireClient, Dst: packet.BroadcastMAC})
+		out.SetARP(packet.ARP{Op: packet.ARPRequest, SenderMAC: wireClient, SenderIP: netip.MustParseAddr(sender), TargetIP: netip.MustParseAddr(target)})
+		frame, err := out.Encode(make([]byte, packet.MaxHeaders))
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.BigEndian.PutUint16(frame[12:], uint16(typ))
+		return frame
+	}
+	one := onWire("arp")
+	one.Match.ARP, one.Match.Server = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.2/32")}
+	all := onWire("pass")
+	all.Match.ARP = true
+	ip := append(slices.Concat(wireServer[:], wireClient[:], []byte{8, 0}), ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4}.Bytes(t)...)
+	for _, tt := range []struct {
+		name     string
+		instance ppf.InstanceSpec
+		data     []byte
+		want     string
+	}{
+		{"about the server", one, speak(packet.EtherTypeARP, "192.0.2.1", "192.0.2.2"), ""},
+		{"about another", one, speak(packet.EtherTypeARP, "192.0.2.1", "192.0.2.3"), "inline.unmatched"},
+		{"reverse", all, speak(packet.EtherTypeRARP, "192.0.2.1", "192.0.2.1"), ""},
+		{"IP", all, ip, "inline.unmatched"},
+		{"PROFINET", all, append(slices.Concat(wireServer[:], wireClient[:], []byte{0x88, 0x92}), make([]byte, 46)...), "inline.unmatched"},
+	} {
+		if _, reason := ppftest.New(t, tt.instance).Cross(ppf.InlineClient, tt.data); reason != tt.want {
+			t.Errorf("%s: reason %q, want %q", tt.name, reason, tt.want)
+		}
+	}
+}
+
+// TestInitiateServer: what only the server may open clients may not.
+func TestInitiateServer(t *testing.T) {
+	for d, want := range map[ppf.Dir]string{ppf.ClientToServer: "tcp.initiate", ppf.ServerToClient: ""} {
+		in := onWire("tcp")
+		in.Initiate = ppf.InitiateServer
+		b := ppftest.New(t, in)
+		src, dst, hook := ppftest.Client4, ppftest.Server4, ppf.InlineClient
+		if d == ppf.ServerToClient {
+			src, dst, hook = dst, src, ppf.InlineServer
+		}
+		syn := ppftest.Segment{Src: src, Dst: dst, TCP: packet.TCP{Flags: packet.SYN}}.Bytes(t)
+		if _, reason := b.Cross(hook, wireFrame(t, b, nil, hook, syn).Data); reason != want {
+			t.Errorf("%v: reason %q, want %q", d, reason, want)
+		}
+	}
 }
 
 // TestWireExchange: what needs an address of this host is refused on a wire.

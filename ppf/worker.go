@@ -247,6 +247,7 @@ func (w *worker) fillTuple(reason Reason, quoted bool) {
 		arp := in.ARP()
 		t.Src, t.Dst = arp.SenderIP(), arp.TargetIP()
 	}
+	t.ARP = in.EtherType() == packet.EtherTypeARP || in.EtherType() == packet.EtherTypeRARP
 	t.Protocol = in.Proto()
 	t.HasProtocol = reason == packet.ReasonNone && !(in.IsICMPError() && x.Quote == nil) ||
 		in.Has(packet.HasIPv4) && !in.IsICMPError()

@@ -12,7 +12,7 @@ var (
 	ReasonUnsolicited = refused("icmp.unsolicited", "icmp.identifier", "5508 §3.1",
 		"an echo reply that answers no request, or comes once more", "replies to a broadcast, replies that come late", "modules: {icmp: {timeout: 10m}}")
 	ReasonInitiate = refused("icmp.initiate", "icmp.type", "5508 §3.1",
-		"the server sends an echo request, and the instance lets only clients do so", "servers that probe their clients", "initiate: both")
+		"this side sends an echo request, and the instance lets only the other do so", "servers that probe their clients", "initiate: both")
 	ReasonTimestamp     = refused("icmp.timestamp", "icmp.type", "6633", "a timestamp request or reply tells what time a host has", "clock probes of old systems", "reasons: {icmp.timestamp: monitor}")
 	ReasonInformation   = refused("icmp.information", "icmp.type", "6918 §2", "an information request or reply, which is deprecated", "none known", "")
 	ReasonAddressMask   = refused("icmp.address-mask", "icmp.type", "6918 §2", "an address mask request or reply, which is deprecated", "none known", "", "CVE-2020-11911")

@@ -30,7 +30,7 @@ var (
 		"a RST after segments that were lost before us: its sender repeats it after the challenge", "reasons: {tcp.reset: monitor}",
 		"CVE-2004-0230")
 	ReasonInitiate = refused("tcp.initiate", "tcp.flags", "",
-		"the server opens a connection and the instance lets only clients do so",
+		"this side opens a connection, and the instance lets only the other do so",
 		"servers that connect to their clients, such as active FTP", "initiate: both")
 	ReasonAuthOption = refused("tcp.option.authentication", "tcp.option.kind", "5925 §2.2",
 		"the segment is signed (MD5 or TCP-AO), and a rebuilt one cannot be",

@@ -11,6 +11,6 @@ var (
 		Doc: "a port is 0, to which nobody can answer", Trips: "senders that want no answer, which RFC 768 allows",
 		Relax: "reasons: {udp.port-zero: monitor}"})
 	ReasonInitiate = packet.NewReason("udp", ppf.ReasonInfo{Name: "udp.initiate", Field: "udp.port", RFC: "4787 §5",
-		Doc:   "the server sends first, or after its client's flow has expired, and the instance lets only clients do so",
+		Doc:   "this side sends first, or after the other's flow has expired, and the instance lets only the other do so",
 		Trips: "servers that answer late, or push", Relax: "initiate: both, or modules: {udp: {unreplied: 120s}}"})
 )
