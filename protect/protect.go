@@ -14,7 +14,9 @@ type Wish struct {
 	// TCP and UDP are ports of the server that clients may use, such as "80" or
 	// "502-503". Where both are empty, all are.
 	TCP, UDP []string
-	Monitor  bool
+	// EtherTypes are those that pass a wire with their payload unread.
+	EtherTypes []string
+	Monitor    bool
 	// Block makes the end of the daemon leave the server closed.
 	Block bool
 }
@@ -30,6 +32,9 @@ type Facts struct {
 	// Bridge says that Out is a bridge, Ports which interfaces it joins.
 	Bridge bool
 	Ports  []string
+	// Wire is the pair of ports between which the machine is a bump in the wire,
+	// nil where it routes.
+	Wire *Wire
 	// Default is the interface of the route to everywhere; "" without one.
 	Default string
 	// Interfaces are those that are up, without the loopback one.
@@ -40,6 +45,8 @@ type Facts struct {
 	Multipath bool
 	// Sessions are the TCP connections that the operator's own session stands on.
 	Sessions []Session
+	// Cut are those of them that come in at a port of Wire.
+	Cut []Session
 	// Functions are the user functions that there are.
 	Functions []string
 }
@@ -59,9 +66,11 @@ type Plan struct {
 
 // What cannot be protected.
 var (
-	// ErrBridge reports a machine that joins client and server in one segment
-	// without routing: the kernel's hooks do not see what a bridge carries.
-	ErrBridge = errors.New("this machine is a bridge between client and server (use `source: inline` with the two interfaces taken out of the bridge)")
+	// ErrPorts reports a bridge of which two ports cannot be told to be the
+	// client's and the server's.
+	ErrPorts = errors.New("which of its ports lead to the clients and to the server cannot be told (name both: --inline CLIENT,SERVER)")
+	// ErrSession reports a wire that would cut the operator off.
+	ErrSession = errors.New("the session in which this is typed comes in there, and nobody hears a machine at the ports of a wire (come by another interface, or type it at the console)")
 	// ErrNoFunction reports that nothing is there for a protocol that was asked for.
 	ErrNoFunction = errors.New("this build has no user function for it (leave the option out; other traffic to the server is refused)")
 )
@@ -72,8 +81,13 @@ func Compose(w Wish, f Facts) (*Plan, error) {
 	if !w.Server.IsValid() || w.Server.IsUnspecified() || w.Server.IsMulticast() || w.Server.Zone() != "" {
 		return nil, fmt.Errorf("protect %v: not the address of one server (write 192.0.2.1 or 2001:db8::1)", w.Server)
 	}
-	if f.Bridge && !f.Local {
-		return nil, fmt.Errorf("protect %v: %s joins %s: %w", w.Server, f.Out, strings.Join(f.Ports, ", "), ErrBridge)
+	switch {
+	case f.Local:
+		f.Wire = nil
+	case f.Bridge && f.Wire == nil:
+		return nil, fmt.Errorf("protect %v: %s joins %s: %w", w.Server, f.Out, strings.Join(f.Ports, ", "), ErrPorts)
+	case f.Wire != nil && len(f.Cut) > 0:
+		return nil, fmt.Errorf("protect %v: %s and %s: %w", w.Server, f.Wire.Client, f.Wire.Server, ErrSession)
 	}
 	if !slices.Contains(f.Functions, "tcp") {
 		return nil, fmt.Errorf("protect %v: tcp: %w", w.Server, ErrNoFunction)
@@ -127,7 +141,12 @@ func (c *composer) write() {
 		if s.Client.IsValid() {
 			match += fmt.Sprintf(", client: %q", s.Client.Addr())
 		}
-		c.instance(fmt.Sprintf("session-%d", i+1), match, "tcp", "both", true, "# the session in which this was typed: never cut")
+		c.instance(entry{name: fmt.Sprintf("session-%d", i+1), match: match, chain: "tcp", initiate: "both", session: true,
+			comment: "the session in which this was typed: never cut"})
+	}
+	if c.facts.Wire != nil {
+		c.onWire()
+		return
 	}
 	every := len(w.TCP) == 0 && len(w.UDP) == 0
 	initiate := "client"
@@ -145,18 +164,18 @@ func (c *composer) write() {
 		if len(p.ports) > 0 {
 			match += fmt.Sprintf(", port: [%s]", quoted(p.ports))
 		}
-		c.instance(c.name+"-"+p.protocol, match, p.protocol, initiate, false, "")
+		c.instance(entry{name: c.name + "-" + p.protocol, match: match, chain: c.available("ip, " + p.protocol), initiate: initiate})
 	}
 	for _, protocol := range []string{"tcp", "udp"} {
 		if every || !slices.Contains(c.facts.Functions, protocol) {
 			continue
 		}
-		c.instance(c.name+"-opens-"+protocol, fmt.Sprintf("protocol: %s, client: %q, server: %q", protocol, w.Server, c.everywhere()),
-			protocol, "client", false, "# what the server itself opens")
+		c.instance(entry{name: c.name + "-opens-" + protocol, match: fmt.Sprintf("protocol: %s, client: %q, server: %q", protocol, w.Server, c.everywhere()),
+			chain: c.available("ip, " + protocol), initiate: "client", comment: "what the server itself opens"})
 	}
 	// Neighbor discovery of a local server comes by the same hooks.
 	if slices.Contains(c.facts.Functions, "icmp") && (!c.facts.Local || w.Server.Is4()) {
-		c.instance(c.name+"-icmp", fmt.Sprintf("protocol: icmp, server: %q", w.Server), "icmp", "both", false, "")
+		c.instance(entry{name: c.name + "-icmp", match: fmt.Sprintf("protocol: icmp, server: %q", w.Server), chain: c.available("ip, icmp"), initiate: "both"})
 	}
 }
 
@@ -168,25 +187,40 @@ func quoted(ports []string) string {
 	return strings.Join(list, ", ")
 }
 
+// entry is one instance to write; what is empty is left out.
+type entry struct {
+	name, match, chain, initiate, settings, comment string
+	session                                         bool // the operator's own
+}
+
 // instance writes one entry. The first one that is not a session's is of the
-// server, and refuses everything else to and from it.
-func (c *composer) instance(name, match, function, initiate string, session bool, comment string) {
-	if comment != "" {
-		c.line("  %s", comment)
+// server, and at netfilter's hooks refuses everything else to and from it.
+func (c *composer) instance(e entry) {
+	if e.comment != "" {
+		c.line("  # %s", e.comment)
 	}
-	c.line("  - name: %s", name)
-	c.line("    hook: %s", c.hookOf(match))
-	c.line("    match: {%s}", match)
-	c.line("    initiate: %s", initiate)
-	if !session && !c.refused && c.refuses() {
+	c.line("  - name: %s", e.name)
+	if w := c.facts.Wire; w != nil {
+		c.line("    source: inline")
+		c.line("    inline: {client: %s, server: %s}", w.Client, w.Server)
+	} else {
+		c.line("    hook: %s", c.hookOf(e.match))
+	}
+	if e.match != "" {
+		c.line("    match: {%s}", e.match)
+	}
+	if e.initiate != "" {
+		c.line("    initiate: %s", e.initiate)
+	}
+	if !e.session && !c.refused && c.refuses() {
 		c.line("    others: refuse")
 		c.refused = true
 	}
-	if !session && slices.Contains(c.facts.Functions, "ip") {
-		function = "ip, " + function
+	c.line("    chain: [%s]", e.chain)
+	if e.settings != "" {
+		c.line("    modules: {%s}", e.settings)
 	}
-	c.line("    chain: [%s]", function)
-	if c.wish.Monitor || session {
+	if c.wish.Monitor || e.session {
 		c.line("    mode: monitor")
 	}
 }
@@ -200,10 +234,11 @@ func (c *composer) hookOf(match string) string {
 	return c.hook
 }
 
-// refuses says whether everything else may be refused. Monitor refuses nothing;
-// and a local server needs its own neighbour discovery and address configuration,
-// which come by the same hooks.
-func (c *composer) refuses() bool { return !c.wish.Monitor && !c.facts.Local }
+// refuses says whether everything else is to be refused by a word of its own. A
+// wire refuses what no instance matches, and monitor nothing; a local server needs
+// its own neighbour discovery and address configuration, which come by the same
+// hooks.
+func (c *composer) refuses() bool { return !c.wish.Monitor && !c.facts.Local && c.facts.Wire == nil }
 
 // sshPort is that of a session to a server through which the operator came.
 const sshPort = 22
@@ -229,11 +264,29 @@ func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr()
 func (c *composer) warn() {
 	f, w := &c.facts, &c.wish
 	say := func(format string, args ...any) { c.warnings = append(c.warnings, fmt.Sprintf(format, args...)) }
-	if w.Server.Is4() {
-		say("IPv6 addresses of the server are not covered: protect each by itself")
+	if f.Wire != nil {
+		c.warnWire(say)
 	} else {
-		say("IPv4 addresses of the server are not covered: protect each by itself")
+		say("%s addresses of the server are not covered: protect each by itself", c.otherFamily())
+		c.warnRoutes(say)
 	}
+	if f.Local {
+		return
+	}
+	if !slices.Contains(f.Functions, "icmp") && !w.Monitor {
+		say("ping to and from the server is refused: this build has no user function for ICMP")
+	}
+	if !slices.Contains(f.Functions, "udp") && !w.Monitor {
+		say("UDP to and from the server is refused, name service and time for the server included: this build has no user function for it")
+	}
+	if w.Monitor {
+		say("monitor: NOT PROTECTING; everything passes, and is counted")
+	}
+}
+
+// warnRoutes tells what does not pass a machine that routes.
+func (c *composer) warnRoutes(say func(string, ...any)) {
+	f := &c.facts
 	if f.Local {
 		say("the server is this machine: what no instance matches is left to its own firewall")
 		return
@@ -250,15 +303,6 @@ func (c *composer) warn() {
 	}
 	if f.Multipath {
 		say("packets to the server leave by several interfaces: if its answers come back another way, connections are refused as incomplete")
-	}
-	if !slices.Contains(f.Functions, "icmp") && !w.Monitor {
-		say("ping to and from the server is refused: this build has no user function for ICMP")
-	}
-	if !slices.Contains(f.Functions, "udp") && !w.Monitor {
-		say("UDP to and from the server is refused, name service and time for the server included: this build has no user function for it")
-	}
-	if w.Monitor {
-		say("monitor: NOT PROTECTING; everything passes, and is counted")
 	}
 }
 

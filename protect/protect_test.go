@@ -181,7 +181,8 @@ func TestRefused(t *testing.T) {
 		edit func(*Facts)
 		want error
 	}{
-		{"bridge", Wish{Server: server}, func(f *Facts) { f.Bridge, f.Ports = true, []string{"eth0", "eth1"} }, ErrBridge},
+		{"bridge of three", Wish{Server: server}, func(f *Facts) { f.Bridge, f.Ports = true, []string{"eth0", "eth1", "eth2"} }, ErrPorts},
+		{"session on the wire", Wish{Server: server}, func(f *Facts) { f.Wire, f.Cut = &Wire{"eth0", "eth1"}, []Session{{}} }, ErrSession},
 		{"no udp", Wish{Server: server, UDP: []string{"53"}}, nil, ErrNoFunction},
 		{"no tcp", Wish{Server: server}, func(f *Facts) { f.Functions = nil }, ErrNoFunction},
 	} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -8,25 +9,37 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/protect"
+	"github.com/promethos/promethos/source/inline"
 )
 
-// findFacts looks at this machine as the way to a server.
-func findFacts(server netip.Addr) (f protect.Facts, err error) {
+// findFacts looks at this machine as the way to a server. ports are those of a wire
+// that the operator has named, the client's and the server's; none: the machine
+// routes, or it is a bridge whose ports are asked.
+func findFacts(server netip.Addr, ports []string) (f protect.Facts, err error) {
 	for _, m := range ppf.BuiltinModules() {
 		f.Functions = append(f.Functions, m.Functions...)
 	}
 	if f.Interfaces, err = interfacesUp(); err != nil {
 		return f, err
 	}
+	f.Sessions = ownSessions()
+	if len(ports) > 0 {
+		if f.Wire, err = namedWire(ports); err != nil {
+			return f, err
+		}
+		f.Bridge, f.Out, f.Cut, err = wireFacts(f.Wire, f.Sessions)
+		return f, err
+	}
 	routes, err := netlink.RouteGet(server.AsSlice())
 	if err != nil || len(routes) == 0 {
-		return f, fmt.Errorf("protect %v: no way there: %w (add a route to the server)", server, err)
+		return f, fmt.Errorf("protect %v: no way there: %w (add a route to the server; or where this machine joins two cables, name them: --inline CLIENT,SERVER)", server, err)
 	}
 	r := routes[0]
 	f.Local = r.Type == unix.RTN_LOCAL
@@ -37,7 +50,13 @@ func findFacts(server netip.Addr) (f protect.Facts, err error) {
 	if f.Ports, err = bridgePorts(r.LinkIndex); err != nil {
 		return f, err
 	}
-	f.Bridge = len(f.Ports) > 0
+	if f.Bridge = len(f.Ports) > 0; f.Bridge && !f.Local {
+		if f.Wire, err = askedWire(f.Ports, server); err != nil || f.Wire == nil {
+			return f, err
+		}
+		_, _, f.Cut, err = wireFacts(f.Wire, f.Sessions)
+		return f, err
+	}
 	if f.Default, f.Multipath, err = tableFacts(server); err != nil {
 		return f, err
 	}
@@ -47,8 +66,64 @@ func findFacts(server netip.Addr) (f protect.Facts, err error) {
 	}
 	value := sysctl(key)
 	f.Forwards = value != "" && value != "0"
-	f.Sessions = ownSessions()
 	return f, nil
+}
+
+// namedWire looks whether two ports are there.
+func namedWire(ports []string) (*protect.Wire, error) {
+	if len(ports) != 2 || ports[0] == ports[1] {
+		return nil, usageError{fmt.Errorf("protect: --inline names two interfaces, the one towards the clients first (--inline eth1,eth2)")}
+	}
+	for _, p := range ports {
+		if _, err := net.InterfaceByName(p); err != nil {
+			return nil, fmt.Errorf("protect: port %s: %w (name an interface that is there)", p, err)
+		}
+	}
+	return &protect.Wire{Client: ports[0], Server: ports[1]}, nil
+}
+
+// askedWire finds behind which of a bridge's two ports a server is; nil where that
+// cannot be told.
+func askedWire(ports []string, server netip.Addr) (*protect.Wire, error) {
+	if len(ports) != 2 {
+		return nil, nil
+	}
+	port, err := inline.Ask(ports, server, func() int64 { return time.Now().UnixNano() })
+	switch {
+	case errors.Is(err, inline.ErrNoAnswer):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case port == ports[0]:
+		return &protect.Wire{Client: ports[1], Server: ports[0]}, nil
+	}
+	return &protect.Wire{Client: ports[0], Server: ports[1]}, nil
+}
+
+// wireFacts tells whether the ports of a wire are those of a bridge, and which
+// sessions come in at them.
+func wireFacts(w *protect.Wire, sessions []protect.Session) (bridged bool, bridge string, cut []protect.Session, err error) {
+	mute := map[int]bool{} // interfaces at which this machine is not heard
+	for _, name := range []string{w.Client, w.Server} {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return false, "", nil, fmt.Errorf("protect: port %s: %w", name, err)
+		}
+		mute[l.Attrs().Index] = true
+		if master := l.Attrs().MasterIndex; master != 0 {
+			bridged, mute[master] = true, true
+			if bridge, err = linkName(master); err != nil {
+				return false, "", nil, err
+			}
+		}
+	}
+	for _, s := range sessions {
+		routes, err := netlink.RouteGet(s.Client.Addr().Unmap().AsSlice())
+		if err == nil && len(routes) > 0 && mute[routes[0].LinkIndex] {
+			cut = append(cut, s)
+		}
+	}
+	return bridged, bridge, cut, nil
 }
 
 func interfacesUp() (names []string, err error) {

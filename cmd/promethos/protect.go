@@ -29,9 +29,11 @@ const defaultConfig = "/etc/promethos/promethos.yaml"
 // protectOptions are the flags of protect.
 type protectOptions struct {
 	wish  protect.Wish
+	ports []string // of a wire
 	try   uint
 	save  bool
 	print bool
+	now   bool
 	file  string
 }
 
@@ -45,9 +47,15 @@ fits, and runs it in the foreground until it is interrupted.
 Clients may open connections to the ports of --tcp and --udp, or without these to all; connections that the server
 opens pass rebuilt; everything else to and from the server is refused. The SSH session it is typed in is never cut.
 
+On a bridge the two ports become a bump in the wire, and what is for others passes rebuilt too. It starts in monitor there,
+and protects when Enter is pressed: it prints before what would be refused. At the end the bridge carries frames again.
+
   --monitor       drop and mend nothing, count what would be: the first thing to do
   --try SECONDS   end, and leave nothing behind, unless Enter is pressed in that time
   --save          write the configuration to FILE too, with on_exit: block, for promethos run -c FILE
+  --inline C,S    stand in the wire between two interfaces, the one towards the clients first; a bridge is asked for them
+  --ethertypes L  frames that pass such a wire with their payload unread, such as profinet,lldp,0x88f7
+  --now           protect a wire at once, without the look in monitor
   --print         print the configuration and do nothing`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if o.wish.Server, err = netip.ParseAddr(args[0]); err != nil {
@@ -59,6 +67,9 @@ opens pass rebuilt; everything else to and from the server is refused. The SSH s
 	c.Flags().StringSliceVar(&o.wish.TCP, "tcp", nil, "`PORTS` that clients may use, such as 80,502-503")
 	c.Flags().StringSliceVar(&o.wish.UDP, "udp", nil, "`PORTS` that clients may use, such as 53")
 	c.Flags().BoolVar(&o.wish.Monitor, "monitor", false, "drop and mend nothing, count what would be")
+	c.Flags().StringSliceVar(&o.ports, "inline", nil, "stand in the wire between two `PORTS`, the one towards the clients first")
+	c.Flags().StringSliceVar(&o.wish.EtherTypes, "ethertypes", nil, "`TYPES` of frames that pass a wire with their payload unread")
+	c.Flags().BoolVar(&o.now, "now", false, "protect a wire at once, without a look in monitor before")
 	c.Flags().UintVar(&o.try, "try", 0, "end after `SECONDS` unless Enter is pressed before")
 	c.Flags().BoolVar(&o.save, "save", false, "write the configuration to a file too")
 	c.Flags().BoolVar(&o.print, "print", false, "print the configuration and do nothing")
@@ -67,7 +78,7 @@ opens pass rebuilt; everything else to and from the server is refused. The SSH s
 }
 
 func runProtect(ctx context.Context, g *global, o protectOptions) error {
-	facts, err := findFacts(o.wish.Server.Unmap())
+	facts, err := findFacts(o.wish.Server.Unmap(), o.ports)
 	if err != nil {
 		return err
 	}
@@ -120,6 +131,17 @@ func mayReplace(file string) error {
 	return nil
 }
 
+// protection is a plan at work.
+type protection struct {
+	protectOptions
+	facts   protect.Facts
+	file    string // the daemon's configuration
+	d       *daemon.Daemon
+	signals chan os.Signal
+	lines   <-chan struct{} // the operator pressed Enter; closed with the input
+	seen    sight
+}
+
 // protectUntilEnd runs the plan in the foreground. The end of the terminal ends
 // it too, so that who is cut off gets back in.
 func protectUntilEnd(g *global, o protectOptions, plan *protect.Plan, facts protect.Facts) error {
@@ -128,55 +150,141 @@ func protectUntilEnd(g *global, o protectOptions, plan *protect.Plan, facts prot
 		return fmt.Errorf("protect: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "promethos.yaml")
-	if err := os.WriteFile(file, []byte(plan.YAML), 0o600); err != nil {
-		return fmt.Errorf("protect: %w", err)
+	p := protection{protectOptions: o, facts: facts, file: filepath.Join(dir, "promethos.yaml"), signals: make(chan os.Signal, 4)}
+	look := facts.Wire != nil && !o.now && !o.wish.Monitor
+	if look {
+		watched := o.wish
+		watched.Monitor = true
+		if plan, err = protect.Compose(watched, facts); err != nil {
+			return err
+		}
 	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	d, err := daemon.Start(daemon.Options{Path: file, Control: g.control, Log: os.Stderr})
-	if err != nil {
+	if err := p.write(plan); err != nil {
+		return err
+	}
+	signal.Notify(p.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	if p.d, err = daemon.Start(daemon.Options{Path: p.file, Control: g.control, Log: os.Stderr}); err != nil {
 		return refusedConfig(err)
 	}
+	p.lines = enters(os.Stdin)
 	fmt.Fprintln(os.Stderr, "ready")
-	if o.try > 0 {
-		fmt.Fprintf(os.Stderr, "promethos: it ends in %d s unless you press Enter\n", o.try)
-		if !confirmed(os.Stdin, time.Duration(o.try)*time.Second, signals, d.Stopped()) {
+	err = p.serve(look)
+	return errors.Join(err, stopDaemon(p.d))
+}
+
+// write makes the daemon's configuration say what a plan says.
+func (p *protection) write(plan *protect.Plan) error {
+	if err := os.WriteFile(p.file, []byte(plan.YAML), 0o600); err != nil {
+		return fmt.Errorf("protect: %w", err)
+	}
+	return nil
+}
+
+// serve goes through what was asked for, and returns when it is over.
+func (p *protection) serve(look bool) error {
+	if look {
+		fmt.Fprintln(os.Stderr, "promethos: monitor: NOT PROTECTING yet; press Enter to see what would be refused, and to protect")
+		if !p.pressed(0) {
+			p.tell()
+			return nil
+		}
+		if err := p.protect(); err != nil {
+			return err
+		}
+	}
+	if p.try > 0 {
+		fmt.Fprintf(os.Stderr, "promethos: it ends in %d s unless you press Enter\n", p.try)
+		if !p.pressed(time.Duration(p.try) * time.Second) {
 			fmt.Fprintln(os.Stderr, "promethos: not confirmed: everything is as it was")
-			return stopDaemon(d)
+			return nil
 		}
 		fmt.Fprintln(os.Stderr, "promethos: confirmed")
 	}
-	if o.save {
-		if err := saveProtect(o, facts); err != nil {
-			return errors.Join(err, stopDaemon(d))
+	if p.save {
+		if err := saveProtect(p.protectOptions, p.facts); err != nil {
+			return err
 		}
 	}
-	select {
-	case <-d.Stopped():
-	case <-signals:
+	p.wait(nil, 0)
+	if p.facts.Wire != nil && p.wish.Monitor {
+		p.tell()
 	}
-	return stopDaemon(d)
+	return nil
 }
 
-// confirmed waits for a line of in.
-func confirmed(in io.Reader, within time.Duration, signals <-chan os.Signal, failed <-chan struct{}) bool {
-	line := make(chan struct{})
+// protect tells what was seen in monitor, and goes on without it.
+func (p *protection) protect() error {
+	p.tell()
+	plan, err := protect.Compose(p.wish, p.facts)
+	if err == nil {
+		err = p.write(plan)
+	}
+	if err != nil {
+		return err
+	}
+	r, err := p.d.Reload(context.Background())
+	if err == nil && len(r.Problems) > 0 {
+		err = fmt.Errorf("protect: %s", strings.Join(r.Problems, "; "))
+	}
+	if err == nil {
+		fmt.Fprintln(os.Stderr, "promethos: protecting")
+	}
+	return err
+}
+
+func (p *protection) tell() {
+	p.seen.read(p.d.Engine().Events())
+	p.seen.tell(os.Stderr, p.d.Engine().Ledger())
+}
+
+// pressed waits for Enter, for so long at most unless within is 0.
+func (p *protection) pressed(within time.Duration) bool { return p.wait(p.lines, within) }
+
+// sightings is how often what was seen is read out of the ring of events.
+const sightings = time.Second
+
+// wait waits for a line, a time unless it is 0, a signal or the end of the daemon,
+// and reports whether it was the line. The end of the input is none.
+func (p *protection) wait(lines <-chan struct{}, within time.Duration) bool {
+	var over <-chan time.Time
+	if within > 0 {
+		t := time.NewTimer(within)
+		defer t.Stop()
+		over = t.C
+	}
+	look := time.NewTicker(sightings)
+	defer look.Stop()
+	for {
+		select {
+		case _, pressed := <-lines:
+			if pressed {
+				return true
+			}
+			lines = nil
+		case <-look.C:
+			p.seen.read(p.d.Engine().Events())
+		case <-over:
+			return false
+		case <-p.signals:
+			return false
+		case <-p.d.Stopped():
+			return false
+		}
+	}
+}
+
+// enters tells of each line of in, and closes at its end.
+func enters(in io.Reader) <-chan struct{} {
+	lines := make(chan struct{})
 	go func() {
-		if _, err := bufio.NewReader(in).ReadString('\n'); err == nil {
-			close(line)
+		defer close(lines)
+		for r := bufio.NewReader(in); ; lines <- struct{}{} {
+			if _, err := r.ReadString('\n'); err != nil {
+				return
+			}
 		}
 	}()
-	over := time.NewTimer(within)
-	defer over.Stop()
-	select {
-	case <-line:
-		return true
-	case <-over.C:
-	case <-signals:
-	case <-failed:
-	}
-	return false
+	return lines
 }
 
 // saveProtect writes what `promethos run` is to be started with: the same, and
