@@ -10,12 +10,19 @@ import (
 // nothing. Room is left for 2^48 additions.
 type Sum uint64
 
+// worthVectors is the length from which vectors are faster.
+const worthVectors = 2 * vectorLen
+
 // SumBytes sums b, padded with a zero byte where its length is odd. It works on
 // 8-byte words with carry: the one's complement sum does not depend on the word
 // size, and words of the wrong byte order give the sum in the wrong byte order
 // (RFC 1071 §2(B), (C)), which is mended once at the end.
 func SumBytes(b []byte) Sum {
 	var s, c uint64
+	if hasVectors && len(b) >= worthVectors {
+		n := len(b) &^ (vectorLen - 1)
+		s, b = sumVectors(b[:n]), b[n:]
+	}
 	for len(b) >= 64 {
 		w := b[:64:64]
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(w), c)

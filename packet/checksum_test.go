@@ -53,7 +53,7 @@ func TestSumBytesLengths(t *testing.T) {
 		"high":  func(i int) byte { return 0xff - byte(i&1) },
 	}
 	for name, at := range patterns {
-		b := make([]byte, 300)
+		b := make([]byte, 3*worthVectors)
 		for i := range b {
 			b[i] = at(i)
 		}

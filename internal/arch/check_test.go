@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,8 +75,8 @@ func (c *checker) file(name string) error {
 			}
 			continue
 		}
-		if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
-			continue // the standard library
+		if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") || slices.Contains(processor, imported) {
+			continue // the standard library, and what is like it
 		}
 		lib := libraryOf(imported)
 		switch {

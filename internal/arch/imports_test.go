@@ -110,6 +110,8 @@ func TestChecker(t *testing.T) {
 		{"no room at the root", "a.go", code(), []string{"folder .: stands in no room"}},
 		{"testdata is not looked at", "packet/testdata/a.go", code(us + "/ppf"), nil},
 
+		{"packet asks the processor", "packet/a.go", code("golang.org/x/sys/cpu"), nil},
+		{"packet asks the kernel", "packet/a.go", code("golang.org/x/sys/unix"), []string{"packet imports golang.org/x/sys/unix: system calls"}},
 		{"gopacket in the lab", "lab/a.go", code("github.com/gopacket/gopacket/layers"), nil},
 		{"gopacket in a test", "packet/a_test.go", code("github.com/gopacket/gopacket"), nil},
 		{"gopacket in packet", "packet/a.go", code("github.com/gopacket/gopacket"), []string{"packet imports github.com/gopacket/gopacket: somebody else's decoder"}},

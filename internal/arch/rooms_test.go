@@ -80,6 +80,10 @@ type library struct {
 	why   string
 }
 
+// processor are packages of libraries that ask the processor, not the kernel:
+// every room may use them.
+var processor = []string{"golang.org/x/sys/cpu"}
+
 // libraries lists every direct dependency; docs/adr has a record for each.
 var libraries = []library{
 	{"golang.org/x/sys", []string{"source/*", "stream", "rules", "control", "daemon", "lab", "cmd/*", "internal/*"}, true,

@@ -329,3 +329,27 @@ func BenchmarkWorker(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batchLen, "ns/packet")
 }
+
+func TestReadsAreAsLargeAsACacheHolds(t *testing.T) {
+	f := newFed(t)
+	tests := []struct {
+		name    string
+		lengths []uint32
+		want    int
+	}{
+		{"none", []uint32{0}, batchLen},
+		{"acknowledgments", []uint32{120, 120, 120}, batchLen},
+		{"full segments", slices.Repeat([]uint32{1600}, batchLen), batchLen},
+		{"super-packets", []uint32{65_000, 65_000}, 4},
+		{"super-packets between acknowledgments", []uint32{65_000, 100, 65_000, 100}, 8},
+		{"the longest", []uint32{messageLen}, 3},
+	}
+	for _, tt := range tests {
+		for i, n := range tt.lengths {
+			f.hdrs[i].len = n
+		}
+		if f.makeRoom(len(tt.lengths)); f.room != tt.want {
+			t.Errorf("%s: the next read takes %d packets, want %d", tt.name, f.room, tt.want)
+		}
+	}
+}
