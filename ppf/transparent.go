@@ -26,6 +26,12 @@ type Ends struct {
 // KeepsClient says that the server sees the client's own address and port.
 func (e *Ends) KeepsClient() bool { return e.Upstream != UpstreamProxy }
 
+// KeepsClient says that the server of the instance's streams sees the client's own
+// address.
+func (p *ProxyInstance) KeepsClient() bool {
+	return p.source() != SourceListen && (p.spec == nil || p.spec.UpstreamAddress != UpstreamProxy)
+}
+
 // transparent reports whether the instance's connections end on this host,
 // taken from the way of their packets.
 func (p *ProxyInstance) transparent() bool { return p.Group == arriving }

@@ -160,6 +160,9 @@ func (l *listener) accept() {
 			}
 			continue
 		}
+		if conn, err = wrap(conn); err != nil {
+			continue // it has ended
+		}
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 		session, err := l.engine.NewSession(l.name, conn, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), l.upstream, l.dial)
 		if err != nil {
@@ -207,5 +210,5 @@ func (l *listener) serve(s *ppf.Session, conn net.Conn) {
 
 func (l *listener) dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp", l.upstream.String())
+	return dialed(d.DialContext(ctx, "tcp", l.upstream.String()))
 }

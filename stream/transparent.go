@@ -165,6 +165,9 @@ func (t *Transparent) accept(l net.Listener) {
 			continue
 		}
 		client, server := endpoint(conn.RemoteAddr()), endpoint(conn.LocalAddr())
+		if conn, err = wrap(conn); err != nil {
+			continue // it has ended
+		}
 		session, ends := t.session(conn, client, server)
 		if session == nil || !t.keep(session, ends) {
 			ppf.Abort(conn) // its instance has gone meanwhile
@@ -252,5 +255,5 @@ func (t *Transparent) dialFrom(ctx context.Context, from, server netip.AddrPort)
 	if from.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(from)
 	}
-	return d.DialContext(ctx, "tcp", server.String())
+	return dialed(d.DialContext(ctx, "tcp", server.String()))
 }

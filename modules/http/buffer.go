@@ -43,6 +43,37 @@ type reader struct {
 	base int
 	r, w int // what was read and not used is buf[r:w]
 	old  [][]byte
+	// Deadlines that are set, 0 where they are unknown.
+	readAt, writeAt int64
+}
+
+// readBy sets the deadline for reads to d from now, or up to a quarter of d later:
+// one that is set already and does for this is left as it is, since to set one costs
+// more than all the rest of a read.
+func (s *reader) readBy(now int64, d time.Duration) error {
+	if !soon(&s.readAt, now, d) {
+		return nil
+	}
+	return s.conn.SetReadDeadline(time.Unix(0, s.readAt))
+}
+
+// writeBy is readBy for writes to the connection.
+func (s *reader) writeBy(now int64, d time.Duration) error {
+	if !soon(&s.writeAt, now, d) {
+		return nil
+	}
+	return s.conn.SetWriteDeadline(time.Unix(0, s.writeAt))
+}
+
+// soon moves a deadline where it is not between d and 1.25 d from now, and says
+// whether it has.
+func soon(at *int64, now int64, d time.Duration) bool {
+	least := now + int64(d)
+	if least <= *at && *at <= least+int64(d/4) {
+		return false
+	}
+	*at = least + int64(d/8)
+	return true
 }
 
 func (s *reader) unread() []byte { return s.buf[s.r:s.w] }
@@ -78,18 +109,22 @@ func (s *reader) free() {
 // fill reads more behind w. Room is made by moving what is unread to base, and
 // by a larger buffer of at least room octets behind base.
 func (s *reader) fill(room int) error {
-	if s.r == s.w {
-		s.r, s.w = s.base, s.base
-	}
-	if s.w == len(s.buf) || len(s.buf)-s.base < room {
-		s.grow(room)
-	}
+	s.makeRoom(room)
 	n, err := s.conn.Read(s.buf[s.w:])
 	s.w += n
 	if n > 0 {
 		return nil
 	}
 	return err
+}
+
+func (s *reader) makeRoom(room int) {
+	if s.r == s.w {
+		s.r, s.w = s.base, s.base
+	}
+	if s.w == len(s.buf) || len(s.buf)-s.base < room {
+		s.grow(room)
+	}
 }
 
 func (s *reader) grow(room int) {
@@ -138,21 +173,22 @@ func (b *budget) give(n int) { b.used.Add(int64(-n)) }
 // pace watches that a peer sends at least a rate over a window. Only a deadline
 // that fires is looked at: time is asked once in a window.
 type pace struct {
-	conn   net.Conn
+	from   *reader
 	window time.Duration
 	least  int64 // octets in a window
 	got    int64
 	now    func() int64
 }
 
-func (p *pace) start(c net.Conn, now func() int64, window time.Duration, rate int) error {
-	*p = pace{conn: c, window: window, least: max(int64(float64(rate)*window.Seconds()), 1), now: now}
+func (p *pace) start(from *reader, now func() int64, window time.Duration, rate int) error {
+	*p = pace{from: from, window: window, least: max(int64(float64(rate)*window.Seconds()), 1), now: now}
 	return p.renew()
 }
 
 func (p *pace) renew() error {
 	p.got = 0
-	return p.conn.SetReadDeadline(time.Unix(0, p.now()).Add(p.window))
+	p.from.readAt = 0
+	return p.from.conn.SetReadDeadline(time.Unix(0, p.now()).Add(p.window))
 }
 
 // expired says whether the deadline that fired is the end: too little came.

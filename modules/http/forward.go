@@ -15,15 +15,15 @@ import (
 func (c *connection) forward(whole bool) bool {
 	c.printRequest(whole)
 	for attempt := 0; ; attempt++ {
-		if f := c.connect(attempt > 0); f.Reason != packet.ReasonNone {
+		if f := c.connect(whole, attempt > 0); f.Reason != packet.ReasonNone {
 			c.refuse(f, 0)
 			return false
 		}
 		again, f := c.send(whole)
 		// A connection that the server closed while it was idle is no failure,
-		// but only what may be done twice is tried again, and only where not an
-		// octet of a response came (RFC 9112 §9.3.1).
-		if f.Reason == ReasonServerClosed && c.reused && attempt == 0 && whole && c.req.idempotent() && !c.started {
+		// but of what was sent only what may be done twice is tried again, and only
+		// where not an octet of a response came (RFC 9112 §9.3.1).
+		if f.Reason == ReasonServerClosed && c.reused && attempt == 0 && whole && (c.unsent || c.req.idempotent()) && !c.started {
 			c.dropServer()
 			continue
 		}
@@ -95,18 +95,22 @@ func (c *connection) keptTrailers(h *Header) bool {
 
 // connect makes sure that there is a connection to the server, with fresh a new
 // one, which has to take the request and to answer in time from now on.
-func (c *connection) connect(fresh bool) Defect {
-	c.clean = false
+func (c *connection) connect(whole, fresh bool) Defect {
+	c.clean, c.asks, c.unsent = false, nil, false
 	if c.up.conn == nil && c.link.pool != nil && !fresh {
-		if conn := c.link.pool.take(); conn != nil {
+		if conn := c.link.pool.take(c.link.server); conn != nil {
 			c.setServer(conn)
 			c.reused = true
 		}
 	}
 	if c.up.conn != nil {
-		if c.up.conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) == nil && len(c.up.unread()) == 0 && c.live.idle(c.up.conn) {
+		if whole {
+			c.asks, _ = c.up.conn.(asker)
+		}
+		if c.serverBy() == nil && len(c.up.unread()) == 0 && (c.asks != nil || c.live.idle(c.up.conn)) {
 			return Defect{}
 		}
+		c.asks = nil
 		c.dropServer()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.ConnectTimeout)
@@ -120,16 +124,48 @@ func (c *connection) connect(fresh bool) Defect {
 		return Defect{Reason: ReasonServerDown}
 	}
 	c.setServer(conn)
-	if err := conn.SetDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)); err != nil {
+	if err := c.serverBy(); err != nil {
 		return serverDefect(err, false)
 	}
 	return Defect{}
 }
 
+// serverBy bounds what the server may take for the request, and for the answer.
+func (c *connection) serverBy() error {
+	now := c.link.env.Now()
+	return errors.Join(c.up.writeBy(now, c.p.cfg.ResponseTimeout), c.up.readBy(now, c.p.cfg.ResponseTimeout))
+}
+
+// asker is a connection that finds out whether it is idle, writes a request and
+// reads the beginning of the answer in one.
+type asker interface {
+	Ask(request, answer []byte) (idle bool, sent, n int, err error)
+}
+
+// writeServer writes what stands in ahead, and may have read of the answer then. An
+// idle connection that turns out not to be has closed, and nothing was sent.
+func (c *connection) writeServer() error {
+	if c.asks == nil {
+		_, err := c.up.conn.Write(c.ahead.b)
+		return err
+	}
+	c.up.makeRoom(1)
+	idle, sent, n, err := c.asks.Ask(c.ahead.b, c.up.buf[c.up.w:])
+	c.up.w += n
+	switch {
+	case !idle:
+		c.unsent = true
+		return io.EOF
+	case err == nil && sent < len(c.ahead.b):
+		_, err = c.up.conn.Write(c.ahead.b[sent:])
+	}
+	return err
+}
+
 // send writes the request to the server and reads the response to it, which goes
 // to the client. The defect is one for which the client has had no answer.
 func (c *connection) send(whole bool) (again bool, f Defect) {
-	if _, err := c.up.conn.Write(c.ahead.b); err != nil && whole {
+	if err := c.writeServer(); err != nil && whole {
 		return false, serverDefect(err, false)
 	}
 	if whole {
@@ -204,6 +240,7 @@ func (c *connection) pumpBody() Defect {
 		default:
 			w.b = append(w.b, data...)
 		}
+		c.up.writeAt = 0
 		if c.up.conn.SetWriteDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) != nil {
 			return Defect{}
 		}

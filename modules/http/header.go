@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/promethos/promethos/ppf"
 )
@@ -211,22 +210,4 @@ func (d *defects) fail(r ppf.Reason, at int) bool {
 		d.fatal = Defect{Reason: r, Offset: int64(at)}
 	}
 	return false
-}
-
-// httpDateWritten is the form of a date that is written (RFC 9110 §5.6.7).
-const httpDateWritten = "Mon, 02 Jan 2006 15:04:05 GMT"
-
-// httpDates are the forms that are read.
-var httpDates = [...]string{httpDateWritten, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC}
-
-func parseDate(b []byte) (t time.Time, ok bool) {
-	if len(b) > len("Wednesday, 02-Jan-06 15:04:05 GMT") {
-		return t, false
-	}
-	for _, layout := range httpDates {
-		if t, err := time.Parse(layout, string(b)); err == nil {
-			return t.UTC(), true
-		}
-	}
-	return t, false
 }

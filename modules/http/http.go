@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/promethos/promethos/packet"
@@ -48,6 +49,9 @@ func bind(b ppf.Binding) (ppf.StreamFunction, error) {
 	f := &function{policy: p}
 	f.budget.limit = p.cfg.BufferTotal
 	if p.cfg.Share {
+		if b.Instance.KeepsClient() {
+			return nil, errors.New("share: the server is to see each client's own address, so connections to it cannot be shared (add `upstream_address: proxy`, or leave share out)")
+		}
 		f.pool = &pool{most: p.cfg.SharedIdle, keep: p.cfg.IdleTimeout, now: b.Env.Now}
 	}
 	return f, nil

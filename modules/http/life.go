@@ -46,16 +46,18 @@ func (l *life) abort() {
 	}
 }
 
-// rest begins to wait for a request until a deadline. It says false where none
-// shall come.
-func (l *life) rest(until time.Time) bool {
+// rest begins to wait for a request, for d. It says false where none shall come.
+func (l *life) rest(in *reader, now int64, d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.draining.Load() && !waiting(l.client) {
-		return false
+	if l.draining.Load() {
+		in.readAt = 0 // drain may have changed it
+		if !waiting(l.client) {
+			return false
+		}
 	}
 	l.idle = true
-	return l.client.SetReadDeadline(until) == nil
+	return in.readBy(now, d) == nil
 }
 
 // wake ends rest; the deadline is no longer ours to change.

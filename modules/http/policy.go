@@ -212,6 +212,9 @@ func validTyped(f *Field, flags uint16) bool {
 	case flags&isURI != 0:
 		return len(f.value.b) > 0 && firstNot(f.value.b, inVisible) < 0
 	case flags&isDate != 0:
+		if isWritten(f.value.b) {
+			return true
+		}
 		t, ok := parseDate(f.value.b)
 		switch {
 		case ok:

@@ -3,6 +3,7 @@ package http
 import (
 	"bytes"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,8 +22,9 @@ type pool struct {
 }
 
 type parked struct {
-	conn  net.Conn
-	since int64
+	conn   net.Conn
+	server netip.AddrPort
+	since  int64
 }
 
 // bindsConnection says whether a field asks for authentication that holds for a
@@ -39,36 +41,40 @@ func bindsConnection(h *Header, id FieldID) bool {
 	return false
 }
 
-// take gives a connection that is still good, the one that was used last; nil
-// where none is.
-func (p *pool) take() net.Conn {
+// take gives a connection to a server that is still good, the one that was used
+// last; nil where none is.
+func (p *pool) take(server netip.AddrPort) net.Conn {
 	for {
-		p.mu.Lock()
-		n := len(p.idle) - 1
-		if n < 0 {
-			p.mu.Unlock()
-			return nil
-		}
-		conn := p.idle[n].conn
-		p.idle = p.idle[:n]
-		p.mu.Unlock()
+		conn := p.last(server)
 		var live liveness
-		if live.idle(conn) {
+		if conn == nil || live.idle(conn) {
 			return conn
 		}
 		conn.Close()
 	}
 }
 
+func (p *pool) last(server netip.AddrPort) net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, parked := range slices.Backward(p.idle) {
+		if parked.server == server {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return parked.conn
+		}
+	}
+	return nil
+}
+
 // put parks a connection; of too many the one that waits longest is closed.
-func (p *pool) put(conn net.Conn) {
+func (p *pool) put(conn net.Conn, server netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) == p.most {
 		p.idle[0].conn.Close()
 		p.idle = slices.Delete(p.idle, 0, 1)
 	}
-	p.idle = append(p.idle, parked{conn, p.now()})
+	p.idle = append(p.idle, parked{conn, server, p.now()})
 	if len(p.idle) == 1 {
 		p.wait(p.keep)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,6 +92,7 @@ func TestReuseDoubtful(t *testing.T) {
 func TestShareClosed(t *testing.T) {
 	var now atomic.Int64
 	p := &pool{most: 1, keep: time.Hour, now: now.Load}
+	server, other := netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("192.0.2.1:81")
 	pair := func() (near, far net.Conn) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -111,26 +113,29 @@ func TestShareClosed(t *testing.T) {
 		return err == io.EOF
 	}
 	near, far := pair()
-	p.put(near)
-	if got := p.take(); got != near {
+	p.put(near, server)
+	if got := p.take(other); got != nil {
+		t.Fatalf("take for another server: got %v", got)
+	}
+	if got := p.take(server); got != near {
 		t.Fatalf("take: got %v, want the one that was put", got)
 	}
-	p.put(near)
+	p.put(near, server)
 	io.WriteString(far, "x")
 	waitReadable(t, near)
-	if p.take() != nil {
+	if p.take(server) != nil {
 		t.Error("a connection with octets that nobody asked for was used")
 	}
 	one, farOne := pair()
 	two, farTwo := pair()
-	p.put(one)
-	p.put(two)
+	p.put(one, server)
+	p.put(two, server)
 	if !ended(farOne) {
 		t.Error("the one too many was not closed")
 	}
 	now.Add(int64(2 * time.Hour))
 	p.expire()
-	if !ended(farTwo) || p.take() != nil {
+	if !ended(farTwo) || p.take(server) != nil {
 		t.Error("what waited for too long is still there")
 	}
 }

@@ -59,12 +59,14 @@ type connection struct {
 	judge    judge
 	route    *route
 
-	reused    bool // the connection to the server has carried an exchange
-	own       bool // it shall serve no other client
-	clean     bool // it carries nothing, and its last response left no doubt
-	answering bool // the request was good, what fails now is the response
-	started   bool // part of the response was sent
-	lingers   bool // the end is our wish: the client may have sent more already
+	reused    bool  // the connection to the server has carried an exchange
+	own       bool  // it shall serve no other client
+	unsent    bool  // nothing of the request was sent, since it was not idle
+	clean     bool  // it carries nothing, and its last response left no doubt
+	answering bool  // the request was good, what fails now is the response
+	started   bool  // part of the response was sent
+	lingers   bool  // the end is our wish: the client may have sent more already
+	asks      asker // the connection to the server, where it is one that is used again
 	live      liveness
 	life      life
 }
@@ -111,7 +113,7 @@ func (c *connection) park() {
 	c.setServer(nil)
 	c.reused, c.clean = false, false
 	if conn.SetDeadline(time.Time{}) == nil {
-		c.link.pool.put(conn)
+		c.link.pool.put(conn, c.link.server)
 	} else {
 		conn.Close()
 	}
@@ -160,7 +162,7 @@ func (c *connection) dropServer() {
 }
 
 func (c *connection) setServer(conn net.Conn) {
-	c.up.conn = conn
+	c.up.conn, c.up.readAt, c.up.writeAt = conn, 0, 0
 	c.life.setServer(conn)
 }
 
@@ -209,11 +211,11 @@ func (c *connection) exchange() bool {
 }
 
 func (c *connection) startRequestPace() error {
-	return c.reqBody.pace.start(c.in.conn, c.link.env.Now, c.p.cfg.BodyWindow, c.p.cfg.BodyRate)
+	return c.reqBody.pace.start(&c.in, c.link.env.Now, c.p.cfg.BodyWindow, c.p.cfg.BodyRate)
 }
 
 func (c *connection) startResponsePace() error {
-	return c.resBody.pace.start(c.up.conn, c.link.env.Now, c.p.cfg.ResponseTimeout, 0)
+	return c.resBody.pace.start(&c.up, c.link.env.Now, c.p.cfg.ResponseTimeout, 0)
 }
 
 // settle gives what was let through the reading that it has.
@@ -254,11 +256,11 @@ func (c *connection) readHead() (head []byte, f Defect) {
 			}
 			if !limited {
 				limited = true
-				if c.in.conn.SetReadDeadline(later(c.link.env, cfg.HeadTimeout)) != nil {
+				if c.in.readBy(c.link.env.Now(), cfg.HeadTimeout) != nil {
 					return nil, f
 				}
 			}
-		} else if !c.life.rest(later(c.link.env, cfg.IdleTimeout)) {
+		} else if !c.life.rest(&c.in, c.link.env.Now(), cfg.IdleTimeout) {
 			return nil, f
 		}
 		err := c.in.fill(1)
@@ -466,7 +468,7 @@ func (c *connection) goOn() bool {
 // writeClient writes to the client, which must take it within the window of
 // bodies.
 func (c *connection) writeClient(b []byte) error {
-	if err := c.in.conn.SetWriteDeadline(later(c.link.env, c.p.cfg.BodyWindow)); err != nil {
+	if err := c.in.writeBy(c.link.env.Now(), c.p.cfg.BodyWindow); err != nil {
 		return err
 	}
 	_, err := c.in.conn.Write(b)

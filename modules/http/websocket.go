@@ -177,7 +177,7 @@ func (c *connection) halfClose(to *reader, r packet.Reason) {
 // stream, or with a reason.
 func (c *connection) frames(from, to *reader, d frameDecoder) packet.Reason {
 	var p pace
-	if p.start(from.conn, c.link.env.Now, c.p.cfg.ResponseTimeout, 0) != nil {
+	if p.start(from, c.link.env.Now, c.p.cfg.ResponseTimeout, 0) != nil {
 		return packet.ReasonNone
 	}
 	read := func() bool {

@@ -2,7 +2,6 @@ package http
 
 import (
 	"strconv"
-	"time"
 )
 
 // writer prints messages. Received octets reach it only as Token, Text and the
@@ -242,7 +241,7 @@ func (w *writer) connection(minor uint8, close bool) {
 
 func (w *writer) date(now int64) {
 	w.str("Date: ")
-	w.b = time.Unix(0, now).UTC().AppendFormat(w.b, httpDateWritten)
+	w.b = append(w.b, dateOf(now)...)
 	w.line()
 }
 

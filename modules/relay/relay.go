@@ -190,12 +190,23 @@ func (b *buffer) free() {
 	}
 }
 
+// plain gives the TCP connection whose bytes are those of c; nil where they are
+// something else, such as encrypted.
+func plain(c net.Conn) *net.TCPConn {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		return c
+	case interface{ TCP() *net.TCPConn }:
+		return c.TCP()
+	}
+	return nil
+}
+
 // move copies up to stretch bytes; less without an error is the end of from. A
 // deadline of from that passes loses nothing.
 func move(to, from net.Conn, buf *buffer) (int64, error) {
-	dst, tcp := to.(*net.TCPConn)
-	if _, both := from.(*net.TCPConn); tcp && both {
-		return dst.ReadFrom(&io.LimitedReader{R: from, N: stretch})
+	if dst, src := plain(to), plain(from); dst != nil && src != nil {
+		return dst.ReadFrom(&io.LimitedReader{R: src, N: stretch})
 	}
 	var moved int64
 	for moved < stretch {
