@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/promethos/promethos/config"
+	"github.com/promethos/promethos/ppf"
 )
 
 // TestServerClosedIdle: a server that closes a connection after a response costs
@@ -71,6 +75,18 @@ func endAndWait(t *testing.T, c *net.TCPConn) {
 		}); err != nil {
 			t.Error(err)
 			return
+		}
+	}
+}
+
+// TestShareNeedsOwnAddress: where the server sees the client's address, sharing a
+// connection is refused.
+func TestShareNeedsOwnAddress(t *testing.T) {
+	const text = "version: 1\ninstances:\n  - {name: front, match: {protocol: tcp, server: 192.0.2.1, port: 80}, chain: [http], upstream_address: %s, modules: {http: {share: true}}}\n"
+	for address, refused := range map[string]bool{"client": true, "proxy": false} {
+		_, problems := config.Parse("test.yaml", fmt.Appendf(nil, text, address))
+		if got := ppf.DecodeError(problems).Error(); strings.Contains(got, "add `upstream_address: proxy`") != refused {
+			t.Errorf("upstream_address %s: got %q", address, got)
 		}
 	}
 }
