@@ -291,12 +291,14 @@ func (x *Exchange) Finding(r Reason, value uint64) (stop bool) {
 
 // Storage is the bytes that are kept with the connection, nil without one. They
 // are zero at first.
-func (x *Exchange) Storage() []byte {
-	n := int(x.u32(offStorageLen))
+func (x *Exchange) Storage() []byte { return storage(x.d) }
+
+func storage(d []byte) []byte {
+	n := binary.LittleEndian.Uint32(d[offStorageLen:])
 	if n == 0 {
 		return nil
 	}
-	return x.d[offStorage : offStorage+n]
+	return d[offStorage : offStorage+n]
 }
 
 // Connect makes the packet's connection, at most limit of them in the instance
@@ -345,10 +347,12 @@ func (x *Exchange) Emit(e Extra) bool {
 }
 
 // Answer writes a verdict into the descriptor; it is for hosts.
-func (x *Exchange) Answer(v Verdict, reason uint32) {
-	x.d[offVerdict] = v.action
-	binary.LittleEndian.PutUint32(x.d[offReason:], reason)
-	binary.LittleEndian.PutUint64(x.d[offValue:], v.value)
+func (x *Exchange) Answer(v Verdict, reason uint32) { answer(x.d, v, reason) }
+
+func answer(d []byte, v Verdict, reason uint32) {
+	d[offVerdict] = v.action
+	binary.LittleEndian.PutUint32(d[offReason:], reason)
+	binary.LittleEndian.PutUint64(d[offValue:], v.value)
 }
 
 // Reason is the reason of a drop; it is for hosts.

@@ -14,8 +14,9 @@ var (
 	exported   Module
 	area       [AreaSize]byte
 	packetX    = NewExchange(calls{}, area[AreaDescriptor:])
+	message    = NewMessage(calls{}, area[AreaDescriptor:])
 	bindings   []*Binding
-	processors []Processor
+	processors []Ready
 	hostReason []uint32 // the host's number of each reason
 )
 
@@ -37,13 +38,13 @@ func exportArea() uint32 { return uint32(uintptr(unsafe.Pointer(&area[0]))) }
 //go:wasmexport promethos_configure
 func exportConfigure(handle, function uint32) uint32 {
 	for uint32(len(bindings)) <= handle {
-		bindings, processors = append(bindings, nil), append(processors, nil)
+		bindings, processors = append(bindings, nil), append(processors, Ready{})
 	}
 	if function >= uint32(len(exported.Functions)) {
 		return 2
 	}
 	b := NewBinding(calls{}, handle)
-	p, err := exported.Functions[function].Bind(b)
+	p, err := exported.Functions[function].Ready(b)
 	if err != nil {
 		b.refuse(err)
 		return 1
@@ -55,12 +56,22 @@ func exportConfigure(handle, function uint32) uint32 {
 //go:wasmexport promethos_process
 func exportProcess(uint32) {
 	packetX.Reset()
-	v := processors[packetX.Handle()](packetX)
-	reason := uint32(0)
-	if v.reason != 0 {
-		reason = hostReason[v.reason-1]
+	v := processors[packetX.Handle()].Packet(packetX)
+	packetX.Answer(v, v.number())
+}
+
+//go:wasmexport promethos_message
+func exportMessage(uint32) {
+	v := message.Judge(processors[message.Handle()].Message)
+	message.Answer(v, v.number())
+}
+
+// number is the host's number of the verdict's reason, 0 for none.
+func (v Verdict) number() uint32 {
+	if v.reason == 0 {
+		return 0
 	}
-	packetX.Answer(v, reason)
+	return hostReason[v.reason-1]
 }
 
 //go:wasmexport promethos_timer

@@ -30,9 +30,28 @@ const (
 // Function is one user function, in the order of the manifest.
 type Function struct {
 	Name string
-	// Bind makes the function ready for one proxy instance. An error refuses the
-	// configuration.
-	Bind func(b *Binding) (Processor, error)
+	// Bind makes a function of level packet ready for one proxy instance, and
+	// BindMessage one of level message. An error refuses the configuration.
+	Bind        func(b *Binding) (Processor, error)
+	BindMessage func(b *Binding) (*MessageProcessor, error)
+}
+
+// Ready is a function that has been made ready for one proxy instance: what its
+// Bind gave. It is for hosts.
+type Ready struct {
+	Packet  Processor
+	Message *MessageProcessor
+}
+
+// Ready calls the Bind that the function has; it is for hosts.
+func (f *Function) Ready(b *Binding) (r Ready, err error) {
+	switch {
+	case f.BindMessage != nil:
+		r.Message, err = f.BindMessage(b)
+	default:
+		r.Packet, err = f.Bind(b)
+	}
+	return r, err
 }
 
 // Processor judges one packet. It must not keep x, nor what x lends.
@@ -43,6 +62,7 @@ type Verdict struct {
 	action byte
 	reason Reason
 	value  uint64
+	code   uint16
 }
 
 // Accept lets the next function of the chain go on; after the last one the
@@ -104,6 +124,20 @@ type Host interface {
 	SharedGet(name string, to []byte) int
 	SharedSet(name string, value []byte) bool
 	DataHas(name string, key []byte) int32
+
+	Text(what uint32, to []byte) int
+	SetMethod(name string) bool
+	SetTarget(path, query string) bool
+	SetHost(name string, port uint16) bool
+	SetStatus(code int) bool
+	Field(name string, n int, to []byte) int
+	FieldAt(i int, name, value []byte) (nameLen, valueLen int)
+	SetField(name, value string) bool
+	AddField(name, value string) bool
+	RemoveField(name string)
+	WantBody(limit uint32, need bool) bool
+	Body(from int, to []byte) int
+	SetBody(b []byte) bool
 }
 
 // ExtraPacket is the number of the packet that Emit sends.

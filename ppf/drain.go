@@ -62,7 +62,13 @@ func (s *Session) Abort(r Reason) {
 // the instance no longer has.
 func (e *Engine) stale(s *Session) bool {
 	old, now := s.Instance, e.proxy.proxyOf(s.Instance.id)
-	return now == nil || now != old && (now.spec != old.spec || !maps.Equal(now.bound, old.bound))
+	return now == nil || now != old && (now.spec != old.spec || !maps.EqualFunc(now.bound, old.bound, (*UserFunction).goesOnAs))
+}
+
+// goesOnAs reports whether sessions may go on with what f bound while connections
+// that come get what next binds.
+func (f *UserFunction) goesOnAs(next *UserFunction) bool {
+	return f == next || f.Lasting && next.Lasting && f.Module == next.Module
 }
 
 // drainStale asks sessions to end that are stale.

@@ -58,6 +58,9 @@ type UserFunction struct {
 	ExchangesAddress bool
 	// Passes says that the function may send a received packet unchanged.
 	Passes bool
+	// Lasting says that what BindStream or BindMessage gave goes on by itself with
+	// the next version of the module: sessions need not end for a reload of it.
+	Lasting bool
 	// Settings returns a pointer to a new struct of defaults with `conf` tags,
 	// decoded by Decode; nil where the function has no settings.
 	Settings func() any

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -168,4 +169,15 @@ func putTCP(b []byte, tcp packet.TCPView, options *packet.TCPOptions) {
 			le.PutUint32(b[dSACK+8*i+4:], uint32(block.Right))
 		}
 	}
+}
+
+// putAddress writes 16 bytes, with an IPv4 address in the last four.
+func putAddress(b []byte, a netip.Addr) {
+	if a = a.Unmap(); a.Is4() {
+		v4 := a.As4()
+		copy(b[12:16], v4[:])
+		return
+	}
+	v6 := a.As16()
+	copy(b[:16], v6[:])
 }

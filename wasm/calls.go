@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"slices"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -35,7 +36,10 @@ type call struct {
 	f      func(g *guest, s []uint64)
 }
 
-var calls = []call{
+var calls = slices.Concat(packetCalls, messageCalls)
+
+// packetCalls are those about a packet, and those about none.
+var packetCalls = []call{
 	{"reason", "ii", "i", "", (*guest).callReason},
 	{"setting", "iiiii", "i", "", (*guest).callSetting},
 	{"payload", "iiii", "i", "", (*guest).callPayload},
@@ -353,11 +357,19 @@ func (g *guest) callOutReceived(s []uint64) {
 
 // callFinding tells of something that has one safe meaning.
 func (g *guest) callFinding(s []uint64) {
-	x := g.exchange(s[0])
 	r, ok := g.m.reason(uint32(s[1]))
 	if !ok {
 		g.fail("finding: reason %d is not registered", uint32(s[1]))
 	}
+	if g.job != nil {
+		g.stop = g.job.x.Finding(r, 0)
+		s[0] = callOK
+		if g.stop {
+			s[0] = callStop
+		}
+		return
+	}
+	x := g.exchange(s[0])
 	v, stop := x.Finding(r, s[2])
 	s[0] = callOK
 	if stop {

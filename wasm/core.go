@@ -26,11 +26,15 @@ type core struct {
 	timers               timers
 	logs                 logLimit
 	// migrate lays out bytes anew, on no worker; nil: the module cannot.
-	migrate func(what uint64, from uint32, old, to []byte) (bool, error)
+	migrate migration
+	pool    pool
+	// faulted is told of a unit of the pool that must not be used again.
+	faulted func(u unit, err error)
 
-	mu     sync.Mutex // guards what follows
-	before *core      // whose place this one takes; nil once that is stopped
-	next   *core      // that takes this one's place
+	mu      sync.Mutex // guards what follows
+	before  *core      // whose place this one takes; nil once that is stopped
+	next    *core      // that takes this one's place
+	stopped bool
 }
 
 // hasCore is a module with a core.
@@ -45,6 +49,16 @@ func (c *core) open(host *ppf.ModuleHost) {
 	c.reasons.Store(&[]ppf.Reason{})
 	c.shared = newSharedStore(c.manifest.Limits.SharedKiB << 10)
 	c.column, c.columnBefore = openColumns(host, c.manifest.Storage.Connection)
+}
+
+// stop begins the end: sessions get the version that takes this one's place, and
+// when it returns no unit of the pool is in use.
+func (c *core) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.pool.close()
+	c.pool.wait()
 }
 
 // close ends it.
@@ -62,17 +76,31 @@ func (c *core) close() {
 	}
 }
 
-// registerFunctions registers what the manifest names. bind makes a function
-// ready for an instance, with mu held; timer is called when a binding's time has
-// passed.
-func (c *core) registerFunctions(bind func(*binding) (ppf.Processor, error), timer func(b *binding, now int64)) error {
+// registerFunctions registers what the manifest names. try tells whether a
+// function can be bound, with mu held; processor makes one of packets ready; timer
+// is called when a binding's time has passed.
+func (c *core) registerFunctions(try func(*binding) error, processor func(*binding) ppf.Processor, timer func(b *binding, now int64)) error {
 	if c.manifest.has(CapTimers) {
 		c.host.OnTick(func(now int64) { c.tick(now, timer) })
 	}
 	for i, f := range c.manifest.Functions {
 		u := ppf.UserFunction{
-			Name: f.Name, Doc: f.Doc, Level: ppf.LevelPacket, Layer: f.Layer,
-			Bind: func(b ppf.Binding) (ppf.Processor, error) { return c.bind(uint32(i), b, bind) },
+			Name: f.Name, Doc: f.Doc, Level: f.level(), Layer: f.Layer, Lasting: true,
+		}
+		switch u.Level {
+		case ppf.LevelPacket:
+			u.Bind = func(b ppf.Binding) (ppf.Processor, error) {
+				p, err := c.bind(uint32(i), b, try)
+				if err != nil {
+					return nil, err
+				}
+				return processor(p), nil
+			}
+		case ppf.LevelMessage:
+			u.BindMessage = func(b ppf.Binding) (any, error) {
+				p, err := c.bind(uint32(i), b, try)
+				return &messageFunction{c, p}, err
+			}
 		}
 		if f.Settings != nil {
 			u.Settings = func() any { return newSettings(f.Settings) }
@@ -92,10 +120,9 @@ type binding struct {
 	instance ppf.InstanceNumber
 	settings *settings
 	store    *instanceStore
-	native   *nativeFunction // of code that is compiled in
 }
 
-func (c *core) bind(function uint32, b ppf.Binding, ready func(*binding) (ppf.Processor, error)) (ppf.Processor, error) {
+func (c *core) bind(function uint32, b ppf.Binding, try func(*binding) error) (*binding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := &binding{function: function, name: c.manifest.Functions[function].Name, instance: b.Instance.Number[ppf.ClientToServer], settings: &settings{}}
@@ -113,7 +140,7 @@ func (c *core) bind(function uint32, b ppf.Binding, ready func(*binding) (ppf.Pr
 	p.handle = uint32(len(old))
 	next := append(slices.Clip(old), p)
 	c.bindings.Store(&next)
-	return ready(p)
+	return p, try(p)
 }
 
 // reason gives a registered reason by the number that the guest knows.

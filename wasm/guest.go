@@ -24,6 +24,7 @@ const (
 	exportArea       = "promethos_area"
 	exportConfigure  = "promethos_configure"
 	exportProcess    = "promethos_process"
+	exportMessage    = "promethos_message"
 	exportMigrate    = "promethos_migrate"
 	exportTimer      = "promethos_timer"
 	exportInitialize = "_initialize" // of a WASI reactor
@@ -40,11 +41,13 @@ type guest struct {
 	configure api.Function
 	migrate   api.Function // nil: none
 	timer     api.Function // nil: none
-	ctx       *guestContext
-	stack     [8]uint64
-	random    *rand.Rand
-	now       int64 // what the guest's clock shows, ns since 1970
-	starting  bool  // reasons may be registered
+	// judgeMessage is nil where the module has no functions of that level.
+	judgeMessage api.Function
+	ctx          *guestContext
+	stack        [8]uint64
+	random       *rand.Rand
+	now          int64 // what the guest's clock shows, ns since 1970
+	starting     bool  // reasons may be registered
 	// configured tells which bindings the guest knows, by handle.
 	configured []bool
 
@@ -58,6 +61,8 @@ type guest struct {
 	column  []byte // the connection's bytes, written back after the call
 	options packet.TCPOptions
 	extra   packet.Out // being built for emit
+
+	job *messageJob // the message that is being judged
 
 	arena arena // payloads that the guest wrote
 	batch uint64
@@ -129,7 +134,8 @@ func (m *module) newGuest() (_ *guest, err error) {
 		f        *api.Function
 		required bool
 	}{
-		{exportConfigure, 2, &g.configure, true}, {exportProcess, 1, &g.process, true},
+		{exportConfigure, 2, &g.configure, true}, {exportProcess, 1, &g.process, m.manifest.hasLevel(ppf.LevelPacket)},
+		{exportMessage, 1, &g.judgeMessage, m.manifest.hasLevel(ppf.LevelMessage)},
 		{exportMigrate, 4, &g.migrate, false}, {exportTimer, 1, &g.timer, false},
 	} {
 		f := g.mod.ExportedFunction(e.name)
@@ -177,11 +183,11 @@ func (g *guest) explain(err error) error {
 
 // bind makes the guest know a binding.
 func (g *guest) bind(b *binding) error {
+	if int(b.handle) < len(g.configured) && g.configured[b.handle] {
+		return nil
+	}
 	for len(g.configured) <= int(b.handle) {
 		g.configured = append(g.configured, false)
-	}
-	if g.configured[b.handle] {
-		return nil
 	}
 	code, err := g.call(g.configure, startFuel, uint64(b.handle), uint64(b.function))
 	if err != nil {
@@ -197,15 +203,13 @@ func (g *guest) bind(b *binding) error {
 // judge lets the guest decide a packet. An error is a fault: the guest must not
 // be used again.
 func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
-	if int(b.handle) >= len(g.configured) || !g.configured[b.handle] {
-		if err := g.bind(b); err != nil {
-			return ppf.Verdict{}, err
-		}
+	if err := g.bind(b); err != nil {
+		return ppf.Verdict{}, err
 	}
 	g.x, g.stop, g.now, g.batch = x, false, x.Now, x.Batch()
 	area, ok := g.mod.Memory().Read(g.area, areaSize)
 	if !ok {
-		return ppf.Verdict{}, errors.New("its exchange area is gone")
+		return ppf.Verdict{}, errArea
 	}
 	le.PutUint32(area[areaCount:], 1)
 	le.PutUint32(area[areaStride:], descriptorSize)
@@ -223,7 +227,7 @@ func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
 	g.x = nil
 	// Memory may have grown and moved.
 	if area, ok = g.mod.Memory().Read(g.area, areaSize); !ok {
-		return ppf.Verdict{}, errors.New("its exchange area is gone")
+		return ppf.Verdict{}, errArea
 	}
 	d = area[areaDescriptor:]
 	if g.column != nil && x.Conn != nil {
@@ -243,12 +247,24 @@ func (g *guest) verdict(d []byte, x *ppf.Exchange) (ppf.Verdict, error) {
 	case byte(ppf.Drop):
 		r, ok := g.m.reason(le.Uint32(d[dReason:]))
 		if !ok {
-			return ppf.Verdict{}, fmt.Errorf("wrong verdict: a drop with reason %d, which it did not register", le.Uint32(d[dReason:]))
+			return ppf.Verdict{}, errNoReason(le.Uint32(d[dReason:]))
 		}
 		return x.Refuse(r, le.Uint64(d[dValue:])), nil
-	case verdictUnset:
-		return ppf.Verdict{}, errors.New("wrong verdict: it gave none")
 	default:
-		return ppf.Verdict{}, fmt.Errorf("wrong verdict: %d (a guest answers 0, drop, or 1, accept)", v)
+		return ppf.Verdict{}, errVerdict(v)
 	}
+}
+
+// errArea reports a guest whose memory has lost the exchange area.
+var errArea = errors.New("its exchange area is gone")
+
+func errNoReason(n uint32) error {
+	return fmt.Errorf("wrong verdict: a drop with reason %d, which it did not register", n)
+}
+
+func errVerdict(v byte) error {
+	if v == verdictUnset {
+		return errors.New("wrong verdict: it gave none")
+	}
+	return fmt.Errorf("wrong verdict: %d (a guest answers 0, drop, or 1, accept)", v)
 }

@@ -39,7 +39,7 @@ type Manifest struct {
 type Function struct {
 	Name  string `json:"name"`
 	Doc   string `json:"doc"`
-	Level string `json:"level"` // packet
+	Level string `json:"level"` // packet or message
 	Layer uint8  `json:"layer"` // lowest layer it works on
 	// Settings is the schema of its settings, an object; nil for none.
 	Settings *Schema `json:"settings,omitempty"`
@@ -126,8 +126,8 @@ func ParseManifest(data []byte) (*Manifest, error) {
 		if !functionName.MatchString(f.Name) || slices.ContainsFunc(m.Functions[:i], func(o Function) bool { return o.Name == f.Name }) {
 			bad("functions[%d]: name %q is malformed or there twice", i, f.Name)
 		}
-		if f.Level != ppf.LevelPacket.String() {
-			bad("functions[%d]: level %q: guests work on packets only (write \"packet\")", i, f.Level)
+		if !slices.Contains(levels, f.level()) {
+			bad("functions[%d]: level %q is unknown (packet or message)", i, f.Level)
 		}
 		if f.Layer < 2 || f.Layer > 7 {
 			bad("functions[%d]: layer %d is not 2 to 7", i, f.Layer)
@@ -176,6 +176,25 @@ func ParseManifest(data []byte) (*Manifest, error) {
 }
 
 func (m *Manifest) has(c Capability) bool { return slices.Contains(m.Capabilities, c) }
+
+// levels are what functions can work on.
+var levels = []ppf.Level{ppf.LevelPacket, ppf.LevelMessage}
+
+// noLevel is the level of a function whose manifest names none that is known.
+const noLevel = ^ppf.Level(0)
+
+func (f *Function) level() ppf.Level {
+	for _, l := range levels {
+		if l.String() == f.Level {
+			return l
+		}
+	}
+	return noLevel
+}
+
+func (m *Manifest) hasLevel(l ppf.Level) bool {
+	return slices.ContainsFunc(m.Functions, func(f Function) bool { return f.level() == l })
+}
 
 // functionNames lists the functions.
 func (m *Manifest) functionNames() []string {

@@ -52,7 +52,6 @@ type module struct {
 	// core.mu guards what follows.
 	trial    *guest  // answers whether settings are good; belongs to no worker
 	recent   []int64 // times of the last faults
-	stopped  bool
 	restarts sync.WaitGroup
 }
 
@@ -97,7 +96,9 @@ func (m *module) Start(ctx context.Context, host *ppf.ModuleHost) (err error) {
 		m.migrate = m.trial.callMigrate
 	}
 	m.succeed()
-	m.guests = make([]atomic.Pointer[guest], host.Workers())
+	if m.manifest.hasLevel(ppf.LevelPacket) {
+		m.guests = make([]atomic.Pointer[guest], host.Workers())
+	}
 	for i := range m.guests {
 		g, err := m.newGuest()
 		if err != nil {
@@ -105,7 +106,17 @@ func (m *module) Start(ctx context.Context, host *ppf.ModuleHost) (err error) {
 		}
 		m.guests[i].Store(g)
 	}
-	return m.registerFunctions(m.try, m.callTimer)
+	var units []unit
+	for range m.sessionUnits() {
+		g, err := m.newGuest()
+		if err != nil {
+			return err
+		}
+		units = append(units, g)
+	}
+	m.faulted = m.sessionFault
+	m.pool.open(units)
+	return m.registerFunctions(m.try, m.processor, m.callTimer)
 }
 
 // checkImports refuses what the guest is not given, by name.
@@ -124,9 +135,7 @@ func (m *module) checkImports() error {
 
 // Stop ends the guests. No worker is in one any more.
 func (m *module) Stop(ctx context.Context) error {
-	m.mu.Lock()
-	m.stopped = true
-	m.mu.Unlock()
+	m.stop()
 	m.restarts.Wait()
 	m.close()
 	if m.runtime == nil {
@@ -145,17 +154,19 @@ func (m *module) Faults() (string, uint64) {
 }
 
 // try lets a guest that no packet reaches look at the settings; mu is held.
-func (m *module) try(b *binding) (ppf.Processor, error) {
+func (m *module) try(b *binding) error {
 	if err := m.trial.bind(b); err != nil {
 		fresh, freshErr := m.newGuest()
 		if freshErr == nil {
 			m.trial.close()
 			m.trial = fresh
 		}
-		return nil, errors.Join(err, freshErr)
+		return errors.Join(err, freshErr)
 	}
-	return guestFunction{m, b}, nil
+	return nil
 }
+
+func (m *module) processor(b *binding) ppf.Processor { return guestFunction{m, b} }
 
 // guestFunction is a function of a guest, ready for one proxy instance.
 type guestFunction struct {
@@ -176,16 +187,22 @@ func (f guestFunction) Process(x *ppf.Exchange) ppf.Verdict {
 	}
 	v, err := g.judge(f.b, x)
 	if err != nil {
-		m.fault(worker, g, err, x.Now)
+		m.guests[worker].Store(nil)
+		m.fault(g, err, x.Now, m.guests[worker].Store)
 		return x.CannotJudge(ReasonFault, m.faults.Load())
 	}
 	return v
 }
 
-// fault takes a guest out of use. It is started again beside the worker, unless
-// there were too many faults: then the module is disabled.
-func (m *module) fault(worker int, g *guest, err error, now int64) {
-	m.guests[worker].Store(nil)
+// sessionFault takes a guest of the sessions' out of use.
+func (m *module) sessionFault(u unit, err error) {
+	m.fault(u.(*guest), err, m.host.Env().Now(), func(fresh *guest) { m.pool.idle <- fresh })
+}
+
+// fault ends a guest that is out of use. Another one takes its place, started
+// beside who used it, unless there were too many faults: then the module is
+// disabled.
+func (m *module) fault(g *guest, err error, now int64, use func(fresh *guest)) {
 	n := m.faults.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -197,6 +214,7 @@ func (m *module) fault(worker int, g *guest, err error, now int64) {
 		if !m.disabled.Swap(true) {
 			m.event("disabled after %d faults in %d s: its packets get the instances' fail policy (`promethos module reload %s`)",
 				len(m.recent), m.manifest.Limits.FaultSeconds, m.manifest.Name)
+			m.pool.close()
 		}
 		g.close()
 		return
@@ -209,10 +227,11 @@ func (m *module) fault(worker int, g *guest, err error, now int64) {
 		fresh, err := m.newGuest()
 		if err != nil {
 			m.disabled.Store(true)
+			m.pool.close()
 			m.event("disabled: it cannot be started again: %v", err)
 			return
 		}
-		m.guests[worker].Store(fresh)
+		use(fresh)
 	})
 }
 
@@ -229,6 +248,7 @@ func (m *module) callTimer(b *binding, now int64) {
 		_, err = g.call(g.timer, m.manifest.Limits.Fuel, uint64(b.handle))
 	}
 	if err != nil {
-		m.fault(0, g, fmt.Errorf("timer: %w", err), now)
+		m.guests[0].Store(nil)
+		m.fault(g, fmt.Errorf("timer: %w", err), now, m.guests[0].Store)
 	}
 }

@@ -30,8 +30,10 @@ func Native(manifest []byte, m pfm.Module) ppf.ModuleInfo {
 
 type nativeModule struct {
 	core
-	code    pfm.Module
-	workers []*nativeHost
+	code     pfm.Module
+	workers  []*nativeHost
+	trial    *nativeHost
+	reasonOf map[pfm.Reason]ppf.Reason
 }
 
 var _ ppf.Module = (*nativeModule)(nil)
@@ -43,11 +45,18 @@ func (m *nativeModule) Start(_ context.Context, host *ppf.ModuleHost) error {
 		m.migrate = m.migrateNative
 	}
 	m.succeed()
-	for range host.Workers() {
-		h := &nativeHost{m: m, reasons: map[pfm.Reason]ppf.Reason{}}
-		h.exchange = pfm.NewExchange(h, h.descriptor[:])
-		m.workers = append(m.workers, h)
+	if m.manifest.hasLevel(ppf.LevelPacket) {
+		for range host.Workers() {
+			m.workers = append(m.workers, m.newHost())
+		}
 	}
+	m.trial = m.newHost()
+	var units []unit
+	for range m.sessionUnits() {
+		units = append(units, m.newHost())
+	}
+	m.pool.open(units)
+	m.reasonOf = map[pfm.Reason]ppf.Reason{}
 	for r, info := range pfm.Reasons() {
 		if !m.manifest.ownsReason(info.Name) {
 			continue // another module's of this program
@@ -60,15 +69,22 @@ func (m *nativeModule) Start(_ context.Context, host *ppf.ModuleHost) error {
 		if err != nil {
 			return err
 		}
-		for _, h := range m.workers {
-			h.reasons[r], _ = m.reason(uint32(n))
-		}
+		m.reasonOf[r], _ = m.reason(uint32(n))
 	}
-	return m.registerFunctions(m.ready, m.callTimer)
+	return m.registerFunctions(m.try, m.processor, m.callTimer)
+}
+
+// newHost makes the host of one worker or unit of the pool.
+func (m *nativeModule) newHost() *nativeHost {
+	h := &nativeHost{m: m}
+	h.exchange = pfm.NewExchange(h, h.descriptor[:])
+	h.judged = pfm.NewMessage(h, h.descriptor[:])
+	return h
 }
 
 // Stop ends the module.
 func (m *nativeModule) Stop(context.Context) error {
+	m.stop()
 	m.close()
 	return nil
 }
@@ -77,49 +93,63 @@ func (m *nativeModule) migrateNative(what uint64, from uint32, old, to []byte) (
 	return m.code.Migrate != nil && m.code.Migrate(pfm.Kept(what), from-1, old, to), nil
 }
 
-// ready binds a function for each worker, as each has a guest of its own.
-func (m *nativeModule) ready(b *binding) (ppf.Processor, error) {
-	f := &nativeFunction{m: m, b: b}
-	for _, h := range m.workers {
+// try binds a function for nobody, and so tells whether the settings are good.
+func (m *nativeModule) try(b *binding) error {
+	_, err := m.trial.ready(b)
+	return err
+}
+
+// processor binds a function for each worker, as each has a guest of its own.
+func (m *nativeModule) processor(b *binding) ppf.Processor { return &nativeFunction{m, b} }
+
+// callTimer calls the timer of a binding.
+func (m *nativeModule) callTimer(b *binding, _ int64) {
+	// try has bound it with the same settings.
+	if bound, err := m.workers[0].ready(b); err == nil && bound.Timer != nil {
+		bound.Timer()
+	}
+}
+
+// nativeFunction is a function of packets, ready for one proxy instance.
+type nativeFunction struct {
+	m *nativeModule
+	b *binding
+}
+
+// nativeBound is a function that a host has made ready for an instance.
+type nativeBound struct {
+	*pfm.Binding
+	pfm.Ready
+}
+
+// ready makes a function ready when it is used first.
+func (h *nativeHost) ready(b *binding) (*nativeBound, error) {
+	for len(h.bound) <= int(b.handle) {
+		h.bound = append(h.bound, nil)
+	}
+	if h.bound[b.handle] == nil {
 		pb := pfm.NewBinding(h, b.handle)
-		p, err := m.code.Functions[b.function].Bind(pb)
+		r, err := h.m.code.Functions[b.function].Ready(pb)
 		if err != nil {
 			return nil, err
 		}
-		f.workers = append(f.workers, nativeWorker{h, pb, p})
+		h.bound[b.handle] = &nativeBound{pb, r}
 	}
-	b.native = f
-	return f, nil
-}
-
-func (m *nativeModule) callTimer(b *binding, _ int64) {
-	if timer := b.native.workers[0].binding.Timer; timer != nil {
-		timer()
-	}
-}
-
-// nativeFunction is a function, ready for one proxy instance.
-type nativeFunction struct {
-	m       *nativeModule
-	b       *binding
-	workers []nativeWorker
-}
-
-type nativeWorker struct {
-	host    *nativeHost
-	binding *pfm.Binding
-	process pfm.Processor
+	return h.bound[b.handle], nil
 }
 
 // Process lets the code judge the packet.
 func (f *nativeFunction) Process(x *ppf.Exchange) ppf.Verdict {
-	w := &f.workers[x.Worker()]
-	h := w.host
+	h := f.m.workers[x.Worker()]
+	bound, err := h.ready(f.b)
+	if err != nil { // though try had none
+		panic(err)
+	}
 	h.x, h.stop, h.column = x, false, nil
 	putDescriptor(h.descriptor[:], f.b.handle, x, &h.options)
 	h.loadColumn()
 	h.exchange.Reset()
-	v := w.process(h.exchange)
+	v := bound.Packet(h.exchange)
 	if h.column != nil && x.Conn != nil {
 		copy(h.column, h.descriptor[dStorage:])
 	}
@@ -129,7 +159,7 @@ func (f *nativeFunction) Process(x *ppf.Exchange) ppf.Verdict {
 	case v == pfm.Accept:
 		return ppf.Verdict{Action: ppf.Accept}
 	}
-	return x.Refuse(h.reasons[v.Reason()], v.Value())
+	return x.Refuse(h.m.reasonOf[v.Reason()], v.Value())
 }
 
 // nativeHost is the pfm.Host of one worker.
@@ -138,11 +168,13 @@ type nativeHost struct {
 	descriptor [descriptorSize]byte
 	exchange   *pfm.Exchange
 	options    packet.TCPOptions
-	reasons    map[pfm.Reason]ppf.Reason
+	judged     *pfm.Message
+	bound      []*nativeBound // by handle
 	extra      packet.Out
 	arena      arena
 
 	x      *ppf.Exchange
+	job    *messageJob
 	column []byte
 	forced ppf.Verdict
 	stop   bool
@@ -159,9 +191,8 @@ func (h *nativeHost) loadColumn() {
 		// Code that is compiled in gives no error.
 		h.column, _ = h.m.bytesOf(h.x.Conn, h.m.migrateNative)
 	}
-	le.PutUint32(h.descriptor[dStorageLen:], uint32(len(h.column)))
 	clear(h.descriptor[dStorage : dStorage+n])
-	copy(h.descriptor[dStorage:], h.column)
+	putStorage(h.descriptor[:], h.column)
 }
 
 func (h *nativeHost) needs(c Capability) {
@@ -262,7 +293,13 @@ func (h *nativeHost) OutReceived(_ uint32, from, length int) {
 
 // Finding tells of something that is mended.
 func (h *nativeHost) Finding(_ uint32, r pfm.Reason, value uint64) int32 {
-	if v, stop := h.x.Finding(h.reasons[r], value); stop {
+	if h.job != nil {
+		if h.stop = h.job.x.Finding(h.m.reasonOf[r], 0); h.stop {
+			return callStop
+		}
+		return callOK
+	}
+	if v, stop := h.x.Finding(h.m.reasonOf[r], value); stop {
 		return h.decide(v)
 	}
 	return callOK

@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -79,28 +78,43 @@ func (g *guest) loadColumn() error {
 	}
 	area, ok := g.mod.Memory().Read(g.area+areaDescriptor, descriptorSize)
 	if !ok {
-		return errors.New("its exchange area is gone")
+		return errArea
 	}
-	le.PutUint32(area[dStorageLen:], uint32(len(g.column)))
 	clear(area[dStorage : dStorage+n])
-	copy(area[dStorage:], g.column)
+	putStorage(area, g.column)
 	return nil
+}
+
+// putStorage writes kept bytes into a descriptor.
+func putStorage(d, bytes []byte) {
+	le.PutUint32(d[dStorageLen:], uint32(len(bytes)))
+	copy(d[dStorage:], bytes)
 }
 
 // bytesOf finds the bytes that are kept with a locked connection. What a version
 // before wrote by another schema is laid out anew by migrate, or dropped.
-func (c *core) bytesOf(conn *ppf.Conn, migrate func(what uint64, from uint32, old, to []byte) (bool, error)) ([]byte, error) {
-	n := c.manifest.Storage.Connection
+func (c *core) bytesOf(conn *ppf.Conn, migrate migration) ([]byte, error) {
 	schema, data := c.column.of(conn)
-	want := c.schema()
-	if *schema == want {
-		return data[:n], nil
-	}
 	old, from := data, *schema
 	if from == 0 && c.columnBefore != nil {
 		was, bytes := c.columnBefore.of(conn)
 		old, from = bytes, *was
 		*was = 0
+	}
+	return c.upToDate(schema, data, old, from, migrate)
+}
+
+// migration lays out bytes anew, of a connection or an instance, that a version
+// of another schema kept. It reports false where the module cannot.
+type migration func(what uint64, from uint32, old, to []byte) (bool, error)
+
+// upToDate gives the bytes that are kept in data by a schema. They are made of
+// old ones, by the schema from, where data has none of this version.
+func (c *core) upToDate(schema *uint32, data, old []byte, from uint32, migrate migration) ([]byte, error) {
+	n := c.manifest.Storage.Connection
+	want := c.schema()
+	if *schema == want {
+		return data[:n], nil
 	}
 	fresh := [maxStorage]byte{}
 	switch {
@@ -135,7 +149,7 @@ func (g *guest) callMigrate(what uint64, from uint32, old, to []byte) (bool, err
 	}
 	at := g.area + areaDescriptor + dStorage
 	if !g.mod.Memory().Write(at, old[:min(len(old), maxStorage)]) {
-		return false, errors.New("its exchange area is gone")
+		return false, errArea
 	}
 	// from is the schema less one, as the manifest has it.
 	code, err := g.call(g.migrate, startFuel, what, uint64(from-1), uint64(at), uint64(len(to)))
@@ -147,7 +161,7 @@ func (g *guest) callMigrate(what uint64, from uint32, old, to []byte) (bool, err
 	}
 	b, ok := g.mod.Memory().Read(at, uint32(len(to)))
 	if !ok {
-		return false, errors.New("its exchange area is gone")
+		return false, errArea
 	}
 	copy(to, b)
 	return true, nil

@@ -34,6 +34,7 @@ var wasiCalls = map[string]func(g *guest, s []uint64) uint32{
 	"clock_time_get":    wasiClock,
 	"random_get":        wasiRandom,
 	"sched_yield":       func(*guest, []uint64) uint32 { return wasiSuccess },
+	"poll_oneoff":       wasiPoll,
 	"fd_write":          wasiWrite,
 	"fd_fdstat_get":     func(*guest, []uint64) uint32 { return wasiBadf },
 	"fd_prestat_get":    func(*guest, []uint64) uint32 { return wasiBadf },
@@ -95,9 +96,24 @@ func wasiRandom(g *guest, s []uint64) uint32 {
 	return wasiSuccess
 }
 
+// wasiPoll tells that everything that is waited for has happened. A runtime waits
+// before it prints why it panics.
+func wasiPoll(g *guest, s []uint64) uint32 {
+	const subscription, event = 48, 32
+	n := min(uint64(uint32(s[2])), 64)
+	in, out := g.bytes(s[0], n*subscription), g.bytes(s[1], n*event)
+	for ; len(out) > 0; in, out = in[subscription:], out[event:] {
+		clear(out[:event])
+		copy(out, in[:8]) // whose it is
+		out[10] = in[8]   // clock, or descriptor
+	}
+	le.PutUint32(g.bytes(s[3], 4), uint32(n))
+	return wasiSuccess
+}
+
 // wasiWrite keeps the first bytes that a runtime prints, which say why it ends.
 func wasiWrite(g *guest, s []uint64) uint32 {
-	vectors := g.bytes(s[1], 8*min(s[2], 64))
+	vectors := g.bytes(s[1], 8*min(uint64(uint32(s[2])), 64))
 	written := uint32(0)
 	for ; len(vectors) >= 8; vectors = vectors[8:] {
 		b := g.bytes(uint64(le.Uint32(vectors)), uint64(le.Uint32(vectors[4:])))

@@ -49,7 +49,7 @@ var rooms = []room{
 		"the API shows an engine through its Backend; the client side must not link sources and rules"},
 	{"protect", nil,
 		"what protect writes is a text made of facts; who finds them out and who reads it stands outside"},
-	{"wasm", []string{"packet", "ppf", "modules/ip", "modules/tcp", "pfm"},
+	{"wasm", []string{"packet", "ppf", "modules/ip", "modules/tcp", "modules/http", "pfm"},
 		"the host of modules loaded at run time is one more provider of user functions"},
 	{"data", []string{"ppf"},
 		"a loader of sets knows nothing of who uses them"},

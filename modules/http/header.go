@@ -30,6 +30,17 @@ func (f *Field) Name() string {
 // Value gives the field's value, without blanks at its ends.
 func (f *Field) Value() string { return f.value.String() }
 
+// AppendName appends what Name gives to b.
+func (f *Field) AppendName(b []byte) []byte {
+	if f.id != unknownField {
+		return append(b, fieldTable[f.id].name...)
+	}
+	return append(b, f.name.b...)
+}
+
+// AppendValue appends what Value gives to b.
+func (f *Field) AppendValue(b []byte) []byte { return append(b, f.value.b...) }
+
 // Header holds the fields of a message in their order. Names are compared
 // without regard to case. Fields that frame the message or concern one
 // connection (Content-Length, Connection, …) are not among them: they are
@@ -60,6 +71,27 @@ func (h *Header) Fields() iter.Seq[*Field] {
 			}
 		}
 	}
+}
+
+// Len is how many fields there are.
+func (h *Header) Len() int { return len(h.fields) }
+
+// At gives field i, for reading; it must not be kept.
+func (h *Header) At(i int) *Field { return &h.fields[i] }
+
+// Nth gives the field of that name behind n others of it, for reading; nil where
+// there is none. It must not be kept.
+func (h *Header) Nth(name []byte, n int) *Field {
+	id := fieldByName(name)
+	for i := range h.fields {
+		if f := &h.fields[i]; f.id == id && (id != unknownField || foldEqual(f.name.b, name)) {
+			if n == 0 {
+				return f
+			}
+			n--
+		}
+	}
+	return nil
 }
 
 // Get gives the first value of a field, "" where there is none.

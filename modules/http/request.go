@@ -29,6 +29,9 @@ type Request struct {
 // Method gives the method, such as GET.
 func (r *Request) Method() string { return r.method.String() }
 
+// AppendMethod appends the method to b.
+func (r *Request) AppendMethod(b []byte) []byte { return append(b, r.method.b...) }
+
 // SetMethod asks for another method. It returns false, and changes nothing, where
 // name is no method that is sent, and for HEAD in place of another and another in
 // its place: the answer would be framed otherwise.
@@ -162,6 +165,9 @@ type host struct {
 // Host gives the host that the request asks for, in lowercase and without port;
 // "" where an HTTP/1.0 client names none.
 func (r *Request) Host() string { return r.host.name.String() }
+
+// AppendHost appends what Host gives to b.
+func (r *Request) AppendHost(b []byte) []byte { return append(b, r.host.name.b...) }
 
 // Port gives the port of the Host field, 0 where it names none.
 func (r *Request) Port() uint16 { return r.host.port }

@@ -63,6 +63,12 @@ func (r *Request) Path() string { return string(r.target.path) }
 // Query gives what follows the first "?", "" also where there is none.
 func (r *Request) Query() string { return string(r.target.query) }
 
+// AppendPath appends what Path gives to b.
+func (r *Request) AppendPath(b []byte) []byte { return append(b, r.target.path...) }
+
+// AppendQuery appends what Query gives to b.
+func (r *Request) AppendQuery(b []byte) []byte { return append(b, r.target.query...) }
+
 // ErrTarget reports a path or query that cannot be sent.
 var ErrTarget = errors.New("not a path or query")
 

@@ -46,12 +46,50 @@ struct pfm_packet {
 	pfm_u8 reserved4[64];
 };
 
+/* A message that is judged, in the same place. */
+struct pfm_message {
+	pfm_u32 handle;
+	pfm_u8 dir, phase, tls, minor;
+	pfm_u64 now;
+	pfm_u16 status, reserved0;
+	pfm_u32 body_len;
+	pfm_u16 client_port, server_port;
+	pfm_u32 field_count;
+	pfm_u8 reserved1[8], client[16], server[16]; /* IPv4 in the last four */
+	pfm_u8 reserved2[64];
+	pfm_u32 storage_len;
+	pfm_u8 reserved3[20];
+	pfm_u8 verdict, reserved4[3];
+	pfm_u32 reason;
+	pfm_u64 reserved5;
+	pfm_u16 code;
+	pfm_u8 reserved6[14];
+	pfm_u8 storage[256];
+	pfm_u8 reserved7[64];
+};
+
+enum { PFM_REQUEST, PFM_REQUEST_BODY, PFM_RESPONSE, PFM_RESPONSE_BODY };
+enum { PFM_METHOD = 1, PFM_PATH, PFM_QUERY, PFM_HOST, PFM_ASKED_HOST };
+
 struct pfm_area {
 	pfm_u32 count, stride, reserved[2];
-	struct pfm_packet packet;
+	union {
+		struct pfm_packet packet;
+		struct pfm_message message;
+	};
 };
 
 #define PFM_AT(field, offset) _Static_assert(__builtin_offsetof(struct pfm_packet, field) == offset, #field)
+#define PFM_MESSAGE_AT(field, offset) _Static_assert(__builtin_offsetof(struct pfm_message, field) == offset, #field)
+PFM_MESSAGE_AT(phase, 5);
+PFM_MESSAGE_AT(status, 16);
+PFM_MESSAGE_AT(body_len, 20);
+PFM_MESSAGE_AT(client, 40);
+PFM_MESSAGE_AT(storage_len, 136);
+PFM_MESSAGE_AT(verdict, 160);
+PFM_MESSAGE_AT(code, 176);
+PFM_MESSAGE_AT(storage, 192);
+_Static_assert(sizeof(struct pfm_message) == 512, "descriptor of a message");
 PFM_AT(now, 8);
 PFM_AT(payload_len, 36);
 PFM_AT(src, 40);
@@ -116,9 +154,28 @@ PFM_CALL("shared_get") int pfm_shared_get(const char *name, pfm_u32 length, void
 PFM_CALL("shared_set") int pfm_shared_set(const char *name, pfm_u32 length, const void *at, pfm_u32 value_length);
 PFM_CALL("data_has") int pfm_data_has(const char *name, pfm_u32 length, const void *key, pfm_u32 key_length);
 
-/* The module's own: */
+PFM_CALL("text") int pfm_text(pfm_u32 what, void *to, pfm_u32 room);
+PFM_CALL("set_method") int pfm_set_method(const char *at, pfm_u32 length);
+PFM_CALL("set_target") int pfm_set_target(const char *path, pfm_u32 path_length, const char *query, pfm_u32 query_length);
+PFM_CALL("set_host") int pfm_set_host(const char *at, pfm_u32 length, pfm_u32 port);
+PFM_CALL("set_status") int pfm_set_status(pfm_u32 code);
+PFM_CALL("field") int pfm_field(const char *name, pfm_u32 length, pfm_u32 index, void *to, pfm_u32 room);
+PFM_CALL("field_at") pfm_u64 pfm_field_at(pfm_u32 index, void *name, pfm_u32 name_room, void *value, pfm_u32 value_room);
+PFM_CALL("set_field") int pfm_set_field(const char *name, pfm_u32 length, const char *value, pfm_u32 value_length);
+PFM_CALL("add_field") int pfm_add_field(const char *name, pfm_u32 length, const char *value, pfm_u32 value_length);
+PFM_CALL("remove_field") int pfm_remove_field(const char *name, pfm_u32 length);
+PFM_CALL("want_body") int pfm_want_body(pfm_u32 limit, pfm_u32 need);
+PFM_CALL("body") int pfm_body(pfm_u32 from, void *to, pfm_u32 room);
+PFM_CALL("set_body") int pfm_set_body(const void *at, pfm_u32 length);
+
+/* The module's own. It works on packets, unless it defines PFM_MESSAGES before it
+ * includes this; then PFM_PACKETS says that it does both. */
+#ifndef PFM_MESSAGES
+#define PFM_PACKETS
+#endif
 int pfm_configure(pfm_u32 handle, pfm_u32 function); /* 0, or a code that refuses the settings */
 void pfm_process(struct pfm_packet *p);              /* ends with pfm_accept or pfm_refuse */
+void pfm_judge(struct pfm_message *m);               /* ends with pfm_pass or pfm_deny */
 
 static struct pfm_area pfm_area;
 
@@ -129,6 +186,15 @@ static inline void pfm_refuse(struct pfm_packet *p, pfm_u32 reason, pfm_u64 valu
 	p->verdict = 0;
 	p->reason = reason;
 	p->value = value;
+}
+
+static inline void pfm_pass(struct pfm_message *m) { m->verdict = 1; }
+
+static inline void pfm_deny(struct pfm_message *m, pfm_u32 reason, pfm_u16 code)
+{
+	m->verdict = 0;
+	m->reason = reason;
+	m->code = code;
 }
 
 /* A module that has reasons defines PFM_STARTS and pfm_start, which registers
@@ -152,11 +218,21 @@ PFM_EXPORT("promethos_configure") pfm_u32 pfm_export_configure(pfm_u32 handle, p
 	return (pfm_u32)pfm_configure(handle, function);
 }
 
+#ifdef PFM_PACKETS
 PFM_EXPORT("promethos_process") void pfm_export_process(pfm_u32 count)
 {
 	(void)count;
 	pfm_process(&pfm_area.packet);
 }
+#endif
+
+#ifdef PFM_MESSAGES
+PFM_EXPORT("promethos_message") void pfm_export_message(pfm_u32 count)
+{
+	(void)count;
+	pfm_judge(&pfm_area.message);
+}
+#endif
 
 /* pfm_int gives a setting that is a whole number and not negative, or other. */
 static inline pfm_u64 pfm_int(pfm_u32 handle, const char *path, pfm_u32 path_length, pfm_u64 other)

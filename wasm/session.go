@@ -1,0 +1,122 @@
+package wasm
+
+import (
+	"sync"
+
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+// unit runs functions for one caller at a time: a guest, or the host of code that
+// is compiled in. An error is a fault: the unit must not be used again.
+type unit interface {
+	message(b *binding, j *messageJob) error
+}
+
+// job is what a session wants of a unit.
+type job interface {
+	do(u unit, b *binding) error
+}
+
+// pool holds the units that sessions borrow, each for one call: sessions are
+// many, in goroutines of their own, and no worker's.
+type pool struct {
+	idle chan unit
+	// closed is when nothing is lent any more: the module is disabled or stopped.
+	closed chan struct{}
+	once   sync.Once
+	// using is held for reading while a unit is lent.
+	using sync.RWMutex
+}
+
+// open begins the lending; none where no session can ask.
+func (p *pool) open(units []unit) {
+	p.idle, p.closed = make(chan unit, len(units)), make(chan struct{})
+	for _, u := range units {
+		p.idle <- u
+	}
+}
+
+// close ends it, and wait returns when no unit is lent any more.
+func (p *pool) close() {
+	if p.closed != nil {
+		p.once.Do(func() { close(p.closed) })
+	}
+}
+
+func (p *pool) wait() {
+	p.using.Lock()
+	defer p.using.Unlock()
+}
+
+// borrow gives a unit, nil when nothing is lent any more. It waits for one: calls
+// end when their fuel does.
+func (p *pool) borrow() unit {
+	p.using.RLock()
+	select {
+	case <-p.closed:
+	default:
+		select {
+		case u := <-p.idle:
+			return u
+		case <-p.closed:
+		}
+	}
+	p.using.RUnlock()
+	return nil
+}
+
+// sessionUnits is how many units sessions share: none where the module has
+// functions for packets alone.
+func (c *core) sessionUnits() int {
+	for i := range c.manifest.Functions {
+		if c.manifest.Functions[i].level() != ppf.LevelPacket {
+			return max(2, c.host.Workers())
+		}
+	}
+	return 0
+}
+
+// call does a session's job by the version of the module that is loaded now,
+// which may have taken the place of the one that the session began with. It gives
+// ReasonNone, or why the function cannot judge.
+func (c *core) call(b *binding, j job) ppf.Reason {
+	for {
+		if u := c.pool.borrow(); u != nil {
+			if c.lend(u, b, j) != nil {
+				return ReasonFault
+			}
+			return packet.ReasonNone
+		}
+		c.mu.Lock()
+		next, stopped := c.next, c.stopped
+		c.mu.Unlock()
+		switch {
+		case !stopped:
+			return ReasonDisabled
+		case next == nil:
+			return ppf.ReasonFunctionMissing
+		}
+		next.mu.Lock()
+		b = next.bindingOf(b)
+		next.mu.Unlock()
+		if b == nil {
+			return ppf.ReasonFunctionMissing
+		}
+		c = next
+	}
+}
+
+// lend lets a unit do a job, and takes it back, also from a panic of code that is
+// compiled in.
+func (c *core) lend(u unit, b *binding, j job) (err error) {
+	defer func() {
+		if err != nil {
+			c.faulted(u, err)
+		} else {
+			c.pool.idle <- u
+		}
+		c.pool.using.RUnlock()
+	}()
+	return j.do(u, b)
+}
