@@ -338,6 +338,17 @@ func untouched(m *ppf.Match) string {
 	return strings.Join(rest, ", ")
 }
 
+// Shadows reports whether an instance takes all traffic of a server, or of some of
+// its ports, that another one is for, and stands before it.
+func Shadows(before, behind *ppf.InstanceSpec) bool {
+	if before.Hook != behind.Hook || before.Inline != behind.Inline || before.Source == ppf.SourceListen || len(before.Match.Client) > 0 || !overlap(&before.Match, &behind.Match) {
+		return false
+	}
+	return len(before.Match.Server) == 0 || slices.ContainsFunc(behind.Match.Server, func(s netip.Prefix) bool {
+		return s.IsSingleIP() && slices.ContainsFunc(before.Match.Server, func(b netip.Prefix) bool { return b.Contains(s.Addr()) })
+	})
+}
+
 // overlap reports whether a packet can match both; exclusions count as none.
 func overlap(a, b *ppf.Match) bool {
 	nets := func(x, y []netip.Prefix) bool {

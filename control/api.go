@@ -22,6 +22,11 @@ type Backend interface {
 	Reload(ctx context.Context) (ReloadResult, error)
 	// PlanReload tells what Reload would do.
 	PlanReload(ctx context.Context) (ReloadResult, error)
+	// Add puts the instances of a configuration to use behind those of the file, until
+	// RemoveAdded; ChangeAdded replaces them. With a problem nothing is changed.
+	Add(ctx context.Context, yaml string) (id int, r ReloadResult, err error)
+	ChangeAdded(ctx context.Context, id int, yaml string) (ReloadResult, error)
+	RemoveAdded(ctx context.Context, id int) error
 	Reconfig(n ppf.InstanceNumber, config string) error
 	// KernelLosses counts what the kernel dropped before us.
 	KernelLosses() ([]ppf.KernelLoss, error)
@@ -40,6 +45,12 @@ type CommandResult struct {
 type ReloadResult struct {
 	Changes  []string `json:"changes"`
 	Problems []string `json:"problems"` // not empty: nothing was changed
+}
+
+// Addition is what Client.Add is answered with, before the connection stays open.
+type Addition struct {
+	ID int `json:"id"` // 0: there was a problem, and nothing was changed
+	ReloadResult
 }
 
 // OverrideDefault takes an override back, where other words make one.

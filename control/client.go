@@ -144,6 +144,15 @@ func (c *Client) Events(ctx context.Context, follow bool, f func(ppf.Event) erro
 	if follow {
 		path += "?follow=1"
 	}
+	return c.events(ctx, path, f)
+}
+
+// EventsSince calls f for each kept event behind the one of that number.
+func (c *Client) EventsSince(ctx context.Context, after uint64, f func(ppf.Event) error) error {
+	return c.events(ctx, fmt.Sprintf("events?since=%d", after), f)
+}
+
+func (c *Client) events(ctx context.Context, path string, f func(ppf.Event) error) error {
 	r, err := c.open(ctx, "GET", path, nil)
 	if err != nil {
 		return err

@@ -21,6 +21,9 @@ type backend struct {
 	engine *ppf.Engine
 	args   []string
 	err    error
+
+	added   []string
+	removed chan int
 }
 
 func (b *backend) Engine() *ppf.Engine { return b.engine }
@@ -46,6 +49,24 @@ func (b *backend) PlanReload(context.Context) (ReloadResult, error) {
 	return ReloadResult{Changes: []string{"change a"}, Problems: []string{}}, b.err
 }
 
+func (b *backend) Add(_ context.Context, yaml string) (int, ReloadResult, error) {
+	r := ReloadResult{Changes: []string{"add " + yaml}, Problems: []string{}}
+	if yaml == "wrong" {
+		r.Problems = []string{"it is wrong"}
+	}
+	b.added = append(b.added, yaml)
+	return len(b.added), r, b.err
+}
+
+func (b *backend) ChangeAdded(_ context.Context, id int, yaml string) (ReloadResult, error) {
+	return ReloadResult{Changes: []string{fmt.Sprintf("change %d to %s", id, yaml)}, Problems: []string{}}, b.err
+}
+
+func (b *backend) RemoveAdded(_ context.Context, id int) error {
+	b.removed <- id
+	return b.err
+}
+
 func (b *backend) Reconfig(n ppf.InstanceNumber, config string) error {
 	return b.engine.Reconfig(n, config)
 }
@@ -61,7 +82,7 @@ func start(t *testing.T) (*backend, *Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &backend{engine: e}
+	b := &backend{engine: e, removed: make(chan int, 8)}
 	path := filepath.Join(t.TempDir(), "deep", "s")
 	l, err := Listen(path)
 	if err != nil {

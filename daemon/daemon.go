@@ -71,6 +71,10 @@ type Daemon struct {
 	streams     *stream.Listeners
 	transparent transparent
 	wires       wires
+	ofFile      int        // how many instances of spec are the file's; they come first
+	added       []addition // what stands behind them
+	lastAdded   int        // number of the last addition
+	over        bool       // Stop has begun
 
 	journal sync.WaitGroup
 	running sync.WaitGroup
@@ -124,6 +128,7 @@ func Start(o Options) (_ *Daemon, err error) {
 			}
 		}
 	}()
+	d.ofFile = len(d.spec.Instances)
 	if o.Control != "" {
 		d.spec.Control = o.Control
 	}
@@ -335,6 +340,7 @@ func (d *Daemon) selectPackets() error {
 func (d *Daemon) Stop(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.over = true
 	errs := []error{d.server.Shutdown(ctx)}
 	d.endTransparent()
 	errs = append(errs, d.leave(), d.closeTransparent())

@@ -162,11 +162,20 @@ func (d *Daemon) dropWires(spec *ppf.Spec) error {
 		return nil
 	}
 	d.wires.open = kept
-	errs := []error{d.closeWires(gone), d.wires.silence.Keep(Ports(spec))}
+	errs := []error{d.closeWires(gone), d.hear()}
 	for _, w := range kept { // a port may have moved from one pair to another
 		errs = append(errs, w.source.Ready())
 	}
 	return errors.Join(errs...)
+}
+
+// hear lets the host be heard again at ports that are of no pair of the running
+// configuration.
+func (d *Daemon) hear() error {
+	if d.wires.silence == nil {
+		return nil
+	}
+	return d.wires.silence.Keep(Ports(d.spec))
 }
 
 // endWires closes all pairs. The host stays silenced with on_exit: block.

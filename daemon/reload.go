@@ -10,26 +10,34 @@ import (
 	"github.com/promethos/promethos/ppf"
 )
 
-// next reads the configuration for a reload. Problems of the file are in the
-// result; the running configuration stays then.
-func (d *Daemon) next() (*ppf.Spec, control.ReloadResult, error) {
-	r := control.ReloadResult{Changes: []string{}, Problems: []string{}}
-	spec, err := d.load()
+// next reads the configuration for a reload, and tells how many instances of it are
+// the file's. Problems of the file are in the result; the running configuration
+// stays then.
+func (d *Daemon) next() (spec *ppf.Spec, ofFile int, r control.ReloadResult, err error) {
+	r = control.ReloadResult{Changes: []string{}, Problems: []string{}}
+	spec, err = d.load()
 	var wrong *ConfigError
 	if errors.As(err, &wrong) {
 		for _, p := range wrong.Problems {
 			r.Problems = append(r.Problems, p.Error())
 		}
-		return nil, r, nil
+		return nil, 0, r, nil
 	}
-	return spec, r, err
+	if err != nil {
+		return nil, 0, r, err
+	}
+	ofFile = len(spec.Instances)
+	if r.Problems = append(r.Problems, d.withAdded(spec)...); len(r.Problems) > 0 {
+		return nil, 0, r, nil
+	}
+	return spec, ofFile, r, nil
 }
 
 // PlanReload tells what Reload would do; see control.Backend.
 func (d *Daemon) PlanReload(context.Context) (control.ReloadResult, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	spec, r, err := d.next()
+	spec, _, r, err := d.next()
 	if err != nil || spec == nil {
 		return r, err
 	}
@@ -64,7 +72,7 @@ func (d *Daemon) waiting(spec *ppf.Spec) (list []string) {
 func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	spec, r, err := d.next()
+	spec, ofFile, r, err := d.next()
 	if err != nil {
 		return r, err
 	}
@@ -72,37 +80,52 @@ func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 		d.say("reload refused: %d problems in %s; the running configuration stays", len(r.Problems), d.options.Path)
 		return r, nil
 	}
+	waiting := d.waiting(spec)
+	changes, err := d.put(spec)
+	if err != nil {
+		return control.ReloadResult{}, err
+	}
+	d.ofFile = ofFile
+	for _, c := range changes {
+		r.Changes = append(r.Changes, c.String())
+	}
+	r.Changes = append(r.Changes, waiting...)
+	d.say("reloaded %s: %d instances", d.options.Path, len(spec.Instances))
+	return r, nil
+}
+
+// put puts a configuration to use. What the kernel or an interface refuses is taken
+// back: after an error the one before is in use again. d.mu is held.
+func (d *Daemon) put(spec *ppf.Spec) ([]ppf.Change, error) {
 	if takesPackets(spec) && len(spec.Instances) > 0 {
 		if err := d.mayTake("reload"); err != nil {
-			return control.ReloadResult{}, err
+			return nil, err
 		}
 	}
 	opened, err := d.openWires(spec)
 	if err != nil {
-		return control.ReloadResult{}, err
+		return nil, errors.Join(err, d.hear())
 	}
 	changes, err := d.engine.Apply(spec)
 	if err != nil {
-		return control.ReloadResult{}, errors.Join(err, d.closeWires(opened))
+		return nil, errors.Join(err, d.closeWires(opened), d.hear())
 	}
-	d.startWires(opened)
-	for _, c := range changes {
-		r.Changes = append(r.Changes, c.String())
-	}
-	r.Changes = append(r.Changes, d.waiting(spec)...)
 	// What is bound stays as it is until a restart.
 	was := d.spec
-	d.spec = spec
 	spec.Control, spec.QueueFirst, spec.Metrics, spec.Log, spec.Drops = was.Control, was.QueueFirst, was.Metrics, was.Log, was.Drops
 	spec.Watch, spec.Folders = was.Watch, was.Folders
-	if err := d.streams.Set(spec.Instances); err != nil {
-		return control.ReloadResult{}, err
+	d.spec = spec
+	if err = d.selectPackets(); err == nil {
+		err = d.streams.Set(spec.Instances)
 	}
-	if err := d.dropWires(spec); err != nil {
-		return control.ReloadResult{}, err
+	if err != nil {
+		d.spec = was
+		_, back := d.engine.Apply(was)
+		return nil, errors.Join(fmt.Errorf("%w; the configuration before is in use again", err),
+			back, d.selectPackets(), d.streams.Set(was.Instances), d.closeWires(opened), d.hear())
 	}
-	d.say("reloaded %s: %d instances", d.options.Path, len(spec.Instances))
-	return r, d.selectPackets()
+	d.startWires(opened)
+	return changes, d.dropWires(spec)
 }
 
 // reloadChanged reloads because a file has changed; whoever changed it reads of a

@@ -40,8 +40,13 @@ func (p *protection) text() string {
 // startProtect runs the command until the test ends and returns when it is ready.
 func startProtect(t *testing.T, l *lab.Lab, env []string, args ...string) *protection {
 	t.Helper()
+	return startProtectAt(t, l, filepath.Join(t.TempDir(), "s"), env, args...)
+}
+
+// startProtectAt is startProtect with a control socket, which may be a daemon's.
+func startProtectAt(t *testing.T, l *lab.Lab, socket string, env []string, args ...string) *protection {
+	t.Helper()
 	p := &protection{ended: make(chan error, 1)}
-	socket := filepath.Join(t.TempDir(), "s")
 	p.daemon = daemon{Proxy: &lab.Proxy{Control: socket}, host: l.Proxy}
 	p.cmd = l.Proxy.Command(t.Context(), program, append([]string{"--control", socket, "protect"}, args...)...)
 	p.cmd.Env = append(os.Environ(), env...)

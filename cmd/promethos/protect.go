@@ -19,7 +19,6 @@ import (
 
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/control"
-	"github.com/promethos/promethos/daemon"
 	"github.com/promethos/promethos/protect"
 )
 
@@ -108,10 +107,15 @@ func runProtect(ctx context.Context, g *global, o protectOptions) error {
 			return err
 		}
 	}
+	p := protection{protectOptions: o, facts: facts, signals: make(chan os.Signal, 4)}
 	if s, err := control.NewClient(g.control).Status(ctx); err == nil {
-		return fmt.Errorf("protect: a daemon runs already, process %d with %s (add the instances printed above to its file, and `promethos reload`)", s.PID, s.Config)
+		fmt.Fprintf(os.Stderr, "promethos: a daemon runs already, process %d: the instances run beside those of %s until this ends\n", s.PID, s.Config)
+		if o.save && sameFile(o.file, s.Config) {
+			return fmt.Errorf("protect: %s is what that daemon runs (save to another file with --config, and name that under `include:` in %s)", o.file, s.Config)
+		}
+		p.beside = s.Config
 	}
-	return protectUntilEnd(g, o, plan, facts)
+	return p.untilEnd(g, plan)
 }
 
 // written starts each file that protect may replace.
@@ -131,53 +135,47 @@ func mayReplace(file string) error {
 	return nil
 }
 
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
 // protection is a plan at work.
 type protection struct {
 	protectOptions
 	facts   protect.Facts
-	file    string // the daemon's configuration
-	d       *daemon.Daemon
+	beside  string // the file of a daemon that runs already; "": the plan has one of its own
+	at      atWork
 	signals chan os.Signal
 	lines   <-chan struct{} // the operator pressed Enter; closed with the input
 	seen    sight
 }
 
-// protectUntilEnd runs the plan in the foreground. The end of the terminal ends
-// it too, so that who is cut off gets back in.
-func protectUntilEnd(g *global, o protectOptions, plan *protect.Plan, facts protect.Facts) error {
-	dir, err := os.MkdirTemp("", "promethos-protect-")
-	if err != nil {
-		return fmt.Errorf("protect: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	p := protection{protectOptions: o, facts: facts, file: filepath.Join(dir, "promethos.yaml"), signals: make(chan os.Signal, 4)}
-	look := facts.Wire != nil && !o.now && !o.wish.Monitor
+// untilEnd runs the plan in the foreground. The end of the terminal ends it too, so
+// that who is cut off gets back in.
+func (p *protection) untilEnd(g *global, plan *protect.Plan) (err error) {
+	look := p.facts.Wire != nil && !p.now && !p.wish.Monitor
 	if look {
-		watched := o.wish
+		watched := p.wish
 		watched.Monitor = true
-		if plan, err = protect.Compose(watched, facts); err != nil {
+		if plan, err = protect.Compose(watched, p.facts); err != nil {
 			return err
 		}
 	}
-	if err := p.write(plan); err != nil {
-		return err
-	}
 	signal.Notify(p.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	if p.d, err = daemon.Start(daemon.Options{Path: p.file, Control: g.control, Log: os.Stderr}); err != nil {
+	if p.beside != "" {
+		p.at, err = runBeside(g, plan.YAML)
+	} else {
+		p.at, err = runOwn(g, plan.YAML)
+	}
+	if err != nil {
 		return refusedConfig(err)
 	}
 	p.lines = enters(os.Stdin)
 	fmt.Fprintln(os.Stderr, "ready")
-	err = p.serve(look)
-	return errors.Join(err, stopDaemon(p.d))
-}
-
-// write makes the daemon's configuration say what a plan says.
-func (p *protection) write(plan *protect.Plan) error {
-	if err := os.WriteFile(p.file, []byte(plan.YAML), 0o600); err != nil {
-		return fmt.Errorf("protect: %w", err)
-	}
-	return nil
+	return errors.Join(p.serve(look), p.at.end())
 }
 
 // serve goes through what was asked for, and returns when it is over.
@@ -185,8 +183,7 @@ func (p *protection) serve(look bool) error {
 	if look {
 		fmt.Fprintln(os.Stderr, "promethos: monitor: NOT PROTECTING yet; press Enter to see what would be refused, and to protect")
 		if !p.pressed(0) {
-			p.tell()
-			return nil
+			return p.tell()
 		}
 		if err := p.protect(); err != nil {
 			return err
@@ -201,30 +198,25 @@ func (p *protection) serve(look bool) error {
 		fmt.Fprintln(os.Stderr, "promethos: confirmed")
 	}
 	if p.save {
-		if err := saveProtect(p.protectOptions, p.facts); err != nil {
+		if err := p.saveFile(); err != nil {
 			return err
 		}
 	}
 	p.wait(nil, 0)
 	if p.facts.Wire != nil && p.wish.Monitor {
-		p.tell()
+		return p.tell()
 	}
 	return nil
 }
 
 // protect tells what was seen in monitor, and goes on without it.
 func (p *protection) protect() error {
-	p.tell()
-	plan, err := protect.Compose(p.wish, p.facts)
-	if err == nil {
-		err = p.write(plan)
-	}
-	if err != nil {
+	if err := p.tell(); err != nil {
 		return err
 	}
-	r, err := p.d.Reload(context.Background())
-	if err == nil && len(r.Problems) > 0 {
-		err = fmt.Errorf("protect: %s", strings.Join(r.Problems, "; "))
+	plan, err := protect.Compose(p.wish, p.facts)
+	if err == nil {
+		err = p.at.change(plan.YAML)
 	}
 	if err == nil {
 		fmt.Fprintln(os.Stderr, "promethos: protecting")
@@ -232,9 +224,22 @@ func (p *protection) protect() error {
 	return err
 }
 
-func (p *protection) tell() {
-	p.seen.read(p.d.Engine().Events())
-	p.seen.tell(os.Stderr, p.d.Engine().Ledger())
+func (p *protection) tell() error {
+	ledger, err := p.at.ledger()
+	if err == nil {
+		err = p.look()
+	}
+	if err == nil {
+		p.seen.tell(os.Stderr, ledger)
+	}
+	return err
+}
+
+// look reads what has happened.
+func (p *protection) look() error {
+	events, err := p.at.events(p.seen.last)
+	p.seen.read(events)
+	return err
 }
 
 // pressed waits for Enter, for so long at most unless within is 0.
@@ -262,12 +267,14 @@ func (p *protection) wait(lines <-chan struct{}, within time.Duration) bool {
 			}
 			lines = nil
 		case <-look.C:
-			p.seen.read(p.d.Engine().Events())
+			if err := p.look(); err != nil {
+				fmt.Fprintf(os.Stderr, "promethos: %v\n", err)
+			}
 		case <-over:
 			return false
 		case <-p.signals:
 			return false
-		case <-p.d.Stopped():
+		case <-p.at.ended():
 			return false
 		}
 	}
@@ -287,20 +294,25 @@ func enters(in io.Reader) <-chan struct{} {
 	return lines
 }
 
-// saveProtect writes what `promethos run` is to be started with: the same, and
-// closed when it ends.
-func saveProtect(o protectOptions, facts protect.Facts) error {
-	o.wish.Block = true
-	plan, err := protect.Compose(o.wish, facts)
+// saveFile writes what `promethos run` is to be started with: the same, and closed
+// when it ends. For a daemon that runs it is a file that its own includes.
+func (p *protection) saveFile() error {
+	w := p.wish
+	w.Block = p.beside == ""
+	plan, err := protect.Compose(w, p.facts)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(o.file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.file), 0o755); err != nil {
 		return fmt.Errorf("protect: %w", err)
 	}
-	if err := os.WriteFile(o.file, []byte(plan.YAML), 0o644); err != nil {
+	if err := os.WriteFile(p.file, []byte(plan.YAML), 0o644); err != nil {
 		return fmt.Errorf("protect: %w", err)
 	}
-	fmt.Fprintf(os.Stderr, "promethos: saved to %s; end this and start the service, or `promethos run -c %s`\n", o.file, o.file)
+	if p.beside != "" {
+		fmt.Fprintf(os.Stderr, "promethos: saved to %s; name it under `include:` in %s, `promethos reload`, and end this\n", p.file, p.beside)
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "promethos: saved to %s; end this and start the service, or `promethos run -c %s`\n", p.file, p.file)
 	return nil
 }

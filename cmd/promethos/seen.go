@@ -18,25 +18,19 @@ const maxPeers = 5
 // sight collects what an instance in monitor mode would have done.
 type sight struct {
 	types map[packet.EtherType]bool // of frames whose payload no function knows
-	last  uint64                    // the last event that was read
+	last  uint64                    // number of the last event that was read
 }
 
 // read takes in what has happened since the last time. Of a kind of frame that
 // comes again and again some are told, and one is enough.
-func (s *sight) read(events *ppf.Events) {
+func (s *sight) read(events []ppf.Event) {
 	if s.types == nil {
 		s.types = map[packet.EtherType]bool{}
 	}
-	for {
-		list, _ := events.Since(s.last)
-		if len(list) == 0 {
-			return
-		}
-		for _, e := range list {
-			s.last = e.Seq
-			if e.Record != nil && e.Record.Reason == "ethernet.type" {
-				s.types[packet.EtherType(e.Record.Value)] = true
-			}
+	for _, e := range events {
+		s.last = e.Seq
+		if e.Record != nil && e.Record.Reason == "ethernet.type" {
+			s.types[packet.EtherType(e.Record.Value)] = true
 		}
 	}
 }
