@@ -15,6 +15,7 @@ import (
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/control/web"
 	_ "github.com/promethos/promethos/data" // data modules
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/host"
@@ -238,7 +239,7 @@ func (d *Daemon) keepJournal() {
 // queueConfig numbers the queues: those that fail closed first, then the one
 // that fails open.
 func (d *Daemon) queueConfig(workers int, open bool) nfqueue.Config {
-	c := nfqueue.Config{Mark: rules.Mark, Now: d.host.Now, FailOpen: open}
+	c := nfqueue.Config{Mark: rules.Mark, Judged: rules.JudgedMark, Now: d.host.Now, FailOpen: open}
 	if open {
 		c.Queues = []uint16{d.spec.QueueFirst + maxWorkers}
 		return c
@@ -295,8 +296,15 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 				continue // everything that comes in there is ours
 			}
 			p.Selectors = append(p.Selectors, rules.Selector{
-				Instance: r.Name, Dir: r.Dir(), Hook: h, Early: r.Early && h == ppf.Prerouting, Criteria: r.Criteria, Fail: r.Fail,
+				Instance: r.Name, Dir: r.Dir(), Hook: h, Early: r.Early, Criteria: r.Criteria, Fail: r.Fail,
 			})
+		}
+		if r.Beside != ppf.HookNone {
+			s := rules.Selector{
+				Instance: r.Name, Dir: r.Dir(), Hook: r.Beside, Beside: true, Early: r.Beside == ppf.Prerouting, Criteria: r.Criteria, Fail: r.Fail,
+			}
+			s.Criteria.Protocol = packet.ProtoTCP
+			p.Selectors = append(p.Selectors, s)
 		}
 	}
 	for _, r := range e.RefuseRules() {

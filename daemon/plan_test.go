@@ -35,11 +35,15 @@ func withEngine(t *testing.T, instances ...ppf.InstanceSpec) *Daemon {
 }
 
 // TestPlan: each flow of each instance is selected at its hooks, exchanged
-// addresses before conntrack, and what its server refuses besides.
+// addresses and sequence numbers before conntrack, and what its server refuses besides.
 func TestPlan(t *testing.T) {
 	open, refuse, exchange := instance("open", ppf.Input, "tcp"), instance("refuse", ppf.Postrouting, "tcp"), instance("exchange", ppf.Forward, "tcp2")
 	open.Fail, refuse.Others = ppf.FailOpen, ppf.OthersRefuse
-	d := withEngine(t, open, refuse, exchange)
+	numbers, local := instance("numbers", ppf.Forward, "tcp"), instance("local", ppf.Input, "tcp")
+	for _, in := range []*ppf.InstanceSpec{&numbers, &local} {
+		in.Modules = map[string]ppf.Value{"tcp": {Kind: ppf.ValueMap, Map: []ppf.KeyValue{{Key: "sequence", Value: ppf.Value{Kind: ppf.ValueScalar, Scalar: "translate"}}}}}
+	}
+	d := withEngine(t, open, refuse, exchange, numbers, local)
 	p := Plan(d.spec, d.engine)
 	if p.Closed.First != 100 || p.Closed.Count < 1 || p.Open.First != 100+maxWorkers || p.Open.Count != 1 {
 		t.Errorf("queues %+v, %+v", p.Closed, p.Open)
@@ -50,6 +54,9 @@ func TestPlan(t *testing.T) {
 		if s.Early {
 			early = " early"
 		}
+		if s.Beside {
+			early += " beside"
+		}
 		if s.Fail == ppf.FailOpen {
 			early += " open"
 		}
@@ -58,6 +65,8 @@ func TestPlan(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"exchange cs forward", "exchange cs output", "exchange sc prerouting early",
+		"local cs input", "local sc output early",
+		"numbers cs forward", "numbers cs prerouting early beside", "numbers sc forward", "numbers sc output beside",
 		"open cs input open", "open sc output open",
 		"refuse cs input", "refuse cs postrouting", "refuse sc input", "refuse sc postrouting",
 	}

@@ -171,6 +171,9 @@ type Conn struct {
 	Half [2]Half
 	// Created is when the connection was made, in nanoseconds since 1970.
 	Created int64
+	// Translated says that a function exchanges the numbers of the connection: no
+	// packet of it may be sent as it was received.
+	Translated bool
 
 	key      [2]Key // as received, per flow
 	proxy    uint32 // ProxyInstance.id

@@ -27,6 +27,9 @@ type Options struct {
 	Emit func(pkt []byte) error
 	// PluginConfig holds plugin-wide configurations by plugin name.
 	PluginConfig map[string]string
+	// Recorded says that the packets are of a capture: their ends never see what
+	// is sent in their place.
+	Recorded bool
 }
 
 // Engine holds everything that is configured and running: plugins, rules,
@@ -41,6 +44,7 @@ type Engine struct {
 	workers      []*worker
 	pluginConfig map[string]string
 	ownEvents    *rateLimit // of packets that no instance matches
+	recorded     bool       // Options.Recorded
 	emitter      atomic.Pointer[func([]byte) error]
 	sessions     sessions
 	follower     atomic.Pointer[func(*Fate)]
@@ -78,6 +82,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		env: o.Env, events: NewEvents(wall), table: NewTable(defaultConnections),
 		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1, ownEvents: newEventLimit(),
+		recorded: o.Recorded,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for i := range o.Workers {
@@ -367,6 +372,7 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	if proxy.transparent() {
 		hooks, configured = legHooks(), Prerouting
 	}
+	proxy.numbers = e.numbering(in, proxy)
 	proxy.id = e.proxy.nextID()
 	var had *ProxyInstance
 	if len(old) > 0 {
@@ -390,7 +396,8 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 			Number: n, Chain: configured, Hooks: hooks[d], Criteria: in.Match.Flow(Dir(d)), Plugin: "PROXY", plugin: e.proxy,
 			Config: configString(Dir(d), proxy.Layer[d], proxy.Number[ClientToServer], chain),
 			Origin: OriginFile, Name: in.Name, Fail: in.Fail, dir: Dir(d),
-			Early: exchange && slices.Contains(hooks[d], Prerouting), Ends: proxy.ends(),
+			Early:  exchange && slices.Contains(hooks[d], Prerouting) || slices.Contains(hooks[d], proxy.numbers.before[d]),
+			Beside: proxy.numbers.beside[d], Ends: proxy.ends(),
 		})
 	}
 	return rules, e.proxy.adopt(proxy)

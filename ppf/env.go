@@ -15,6 +15,7 @@ type Route struct {
 	Out     int32      // interface index
 	Src     netip.Addr // preferred source address, that of the outgoing interface
 	Gateway netip.Addr // zero where the destination is on the link
+	Local   bool       // the destination is this host
 }
 
 // WallClock is an Env whose Now is not what clocks on the wall show: it goes on

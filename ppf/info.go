@@ -100,6 +100,9 @@ func (e *Engine) Instances() []InstanceInfo {
 			for _, h := range r.Hooks {
 				info.Hooks[d] = append(info.Hooks[d], h.String())
 			}
+			if r.Beside != HookNone {
+				info.Hooks[d] = append(info.Hooks[d], r.Beside.String())
+			}
 		}
 		list = append(list, info)
 	}
@@ -189,7 +192,10 @@ type HalfInfo struct {
 	Seq      uint32    `json:"seq"`
 	Ack      uint32    `json:"ack"`
 	Window   uint16    `json:"window"`
-	TTL      uint8     `json:"ttl"`
+	// Translation is what is added to this side's sequence numbers, modulo 2^32;
+	// 0: they are carried over.
+	Translation uint32 `json:"translation"`
+	TTL         uint8  `json:"ttl"`
 }
 
 // ConnectionInfo is what can be told of one connection.
@@ -276,6 +282,12 @@ func (e *Engine) describe(p *ProxyInstance, c *Conn) ConnectionInfo {
 		info.SentAs = netip.AddrPortFrom(sc.DstAddr(), sc.DstPort).String()
 	}
 	var names StateNamer
+	var add [2]packet.Seq
+	for _, proc := range p.processors {
+		if t, ok := proc.(NumberTranslator); ok && c.Translated {
+			add = t.Translation(c)
+		}
+	}
 	for _, proc := range p.processors {
 		if n, ok := proc.(StateNamer); ok {
 			if info.State = n.StateName(c); info.State != "" {
@@ -295,6 +307,7 @@ func (e *Engine) describe(p *ProxyInstance, c *Conn) ConnectionInfo {
 		return hi
 	}
 	info.CS, info.SC = half(&c.Half[ClientToServer]), half(&c.Half[ServerToClient])
+	info.CS.Translation, info.SC.Translation = uint32(add[ClientToServer]), uint32(add[ServerToClient])
 	return info
 }
 

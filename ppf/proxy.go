@@ -35,6 +35,7 @@ type ProxyInstance struct {
 	// a transparent stream chain it is arriving.
 	Group Hook
 
+	numbers    numbering
 	id         uint32
 	spec       *InstanceSpec // nil for an instance made with config strings
 	overrides  map[Reason][]override
@@ -65,10 +66,14 @@ func (p *ProxyInstance) MayOpen(d Dir) bool {
 // do says what a finding of reason r leads to: the most specific override
 // first, then the mode.
 func (p *ProxyInstance) do(r Reason, x *Exchange) Do {
+	do := doIn(p.Mode, r)
 	if len(p.overrides) > 0 {
-		return p.doFor(r, x.Client(), p.Mode)
+		do = p.doFor(r, x.Client(), p.Mode)
 	}
-	return doIn(p.Mode, r)
+	if do == DoMonitor && x.Conn != nil && x.Conn.Translated {
+		return doIn(Repair, r) // the received packet would mean something else to its receiver
+	}
+	return do
 }
 
 // doFor is do for a client, in a mode that may be another one than the

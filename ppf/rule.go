@@ -37,11 +37,15 @@ type Rule struct {
 	Name     string // the instance of a file; "" otherwise
 	Fail     Fail
 	// Early says that packets must be taken before conntrack and routing see
-	// them, because a function exchanges addresses.
+	// them, because a function exchanges addresses or sequence numbers.
 	Early bool
 	// Ends is set for an instance with a transparent stream chain: this host ends
 	// its connections.
 	Ends *Ends
+	// Beside is a further hook, HookNone for none: there packets of connections
+	// whose sequence numbers are translated are taken, at PREROUTING before
+	// conntrack.
+	Beside Hook
 
 	dir    Dir
 	plugin Plugin
@@ -94,6 +98,8 @@ type snapshot struct {
 type hookRules struct {
 	rules  ruleList
 	groups []Hook // the groups of the connections that pass here
+	beside bool   // rules of another hook take packets here too
+	refuse bool   // an instance at this hook refuses what no instance matches
 }
 
 // refuses reports whether an address belongs to a server that refuses what no
@@ -113,6 +119,23 @@ func (e *Engine) publish() {
 		for _, r := range e.chains[h] {
 			if proxy := e.proxy.find(r.Number); proxy != nil && !slices.Contains(hr.groups, proxy.groupAt(Hook(h))) {
 				hr.groups = append(hr.groups, proxy.groupAt(Hook(h)))
+			}
+		}
+	}
+	for _, r := range ofPackets {
+		if r.Beside == HookNone {
+			continue
+		}
+		hr := &s.byHook[r.Beside]
+		hr.beside = true
+		if proxy := e.proxy.find(r.Number); proxy != nil && !slices.Contains(hr.groups, proxy.Group) {
+			hr.groups = append(hr.groups, proxy.Group)
+		}
+	}
+	for i := range e.spec.Instances {
+		if in := &e.spec.Instances[i]; in.Others == OthersRefuse {
+			for _, h := range slices.Concat(flowHooks(in.Hook)[0], flowHooks(in.Hook)[1]) {
+				s.byHook[h].refuse = true
 			}
 		}
 	}

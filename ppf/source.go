@@ -42,6 +42,9 @@ type Frame struct {
 
 	// Action, set by the handler, is one of Drop, Accept, Queue, Repeat.
 	Action Action
+	// Judged says of an accepted packet that the instance's own hook, which it has
+	// still to pass, has nothing to judge any more.
+	Judged bool
 	// Queue is the queue number for Action Queue.
 	Queue uint16
 	// Head holds the headers our encoder wrote (in Buf); nil means that the

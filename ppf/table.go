@@ -133,7 +133,7 @@ func (t *Table) create(p *ProxyInstance, limit int, key Key, d Dir, now int64) (
 
 	c.mu.Lock()
 	c.Half = [2]Half{}
-	c.Created, c.opened, c.proxy, c.hasExtra = now, d, p.id, false
+	c.Created, c.opened, c.proxy, c.hasExtra, c.Translated = now, d, p.id, false, false
 	c.key[d], c.key[d.Other()] = key, key.Reverse()
 	c.live = true
 	t.deadlineOf(i).Store(now + int64(time.Minute))

@@ -47,7 +47,7 @@ func (w *worker) Handle(batch []Frame) {
 	follower := w.engine.follower.Load()
 	for i := range batch {
 		f := &batch[i]
-		f.Action, f.Head, f.Body, f.CsumStart, f.CsumField = Drop, nil, nil, 0, 0
+		f.Action, f.Head, f.Body, f.CsumStart, f.CsumField, f.Judged = Drop, nil, nil, 0, 0, false
 		if w.timing != nil {
 			start := w.engine.env.Now()
 			w.decide(s, f)
@@ -158,7 +158,8 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 			x.key.Group = group
 			if c, d := w.engine.table.find(&x.key); c != nil {
 				x.Conn, x.Dir = c, d
-				if n := w.engine.proxy.proxyOf(c.proxy).Number[d]; n != 0 {
+				p := w.engine.proxy.proxyOf(c.proxy)
+				if n := p.Number[d]; n != 0 && p.takes(x, c, d) {
 					return n, w.engine.proxy
 				}
 				c.mu.Unlock()
@@ -171,6 +172,11 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 	if r == nil && quoted {
 		w.fillTuple(reason, false)
 		r = rules.match(&w.tuple)
+	}
+	if r == nil && x.hasKey && hr.beside {
+		if r = s.besides(x, &w.tuple); r != nil && !w.opensBeside(r) {
+			r = nil
+		}
 	}
 	if r == nil {
 		return 0, nil
@@ -282,7 +288,9 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 		w.countDrop(&w.engineOwn, reason, OutcomeDrop)
 		return
 	}
-	if len(s.refuse) > 0 && (s.refuses(src) || s.refuses(dst)) {
+	// Where packets are taken for instances of other hooks, theirs will see the rest.
+	hr := &s.byHook[f.Hook]
+	if len(s.refuse) > 0 && (hr.refuse || !hr.beside || !w.x.hasKey) && (s.refuses(src) || s.refuses(dst)) {
 		c.Dropped++
 		w.x.value = uint64(w.x.In.Proto())
 		w.countDrop(&w.engineOwn, ReasonOthers, OutcomeDrop)
@@ -365,6 +373,7 @@ func (w *worker) finish(v Verdict) {
 	}
 	// An observer that panics costs the packet: it is counted when they are done.
 	f.Action, f.Queue = v.Action, v.Queue
+	f.Judged = v.Action == Accept && x.judged()
 	if x.flow != nil {
 		for _, o := range x.flow.observers {
 			o.Sent(x)

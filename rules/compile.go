@@ -79,6 +79,9 @@ func (c *compiler) skip(at place) []rule {
 	if at == placeOutput && len(c.plan.Streams) > 0 {
 		list = append(list, new(builder).marked(ZonedMark).accept(), new(builder).marked(SocketMark).accept())
 	}
+	if at == placeForward && slices.ContainsFunc(c.plan.Selectors, Selector.judgesEarly) {
+		list = append(list, new(builder).marked(JudgedMark).accept())
+	}
 	return list
 }
 
@@ -133,6 +136,9 @@ func nfqueueInfo(q Queues, flags uint16) *xt.Unknown {
 func (c *compiler) place(at place) {
 	ch := c.base(at)
 	selectors, refuse := at.of(c.plan.Selectors), at.of(c.plan.Refuse)
+	if c.features.Block { // what is not dropped beside is dropped at the instance's own hook
+		selectors = slices.DeleteFunc(selectors, func(s Selector) bool { return s.Beside })
+	}
 	all := slices.Concat(selectors, refuse)
 	// What has no ports, or hides them, comes first: what stands where the ports
 	// would be must not be read as ports.
@@ -154,7 +160,7 @@ func (c *compiler) place(at place) {
 		}
 		g.write(ch, ch.name, c.take)
 	}
-	c.icmpErrors(ch, selectors)
+	c.icmpErrors(ch, slices.DeleteFunc(slices.Clone(selectors), Selector.judgesEarly))
 	for _, fail := range fails {
 		g := newGroups(c, fail)
 		for i := range refuse {

@@ -90,6 +90,11 @@ var goldenPlans = []struct {
 	{"ends-plain", Plan{Closed: queues, Plain: Ports{40002}, Streams: []Stream{
 		{Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: plc, DstPorts: port(443)}},
 	}}, native},
+	{"numbers", Plan{Closed: queues, Selectors: append(both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)}),
+		Selector{Dir: ppf.ClientToServer, Hook: ppf.Prerouting, Early: true, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: plc, DstPorts: port(80)}},
+		Selector{Dir: ppf.ServerToClient, Hook: ppf.Output, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: plc, SrcPorts: port(80)}},
+		Selector{Dir: ppf.ServerToClient, Hook: ppf.Output, Early: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: plc, SrcPorts: port(8080)}},
+	)}, native},
 	{"block", Plan{Closed: queues, Open: open, Selectors: []Selector{
 		{Hook: ppf.Input, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoTCP, DstPorts: port(80)}},
 		{Hook: ppf.Input, Fail: ppf.FailOpen, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoUDP, DstPorts: port(53)}},

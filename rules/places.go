@@ -8,6 +8,7 @@ type place uint8
 const (
 	placeFragments place = iota
 	placeEarly
+	placeEarlyOutput
 	placeZoneIn
 	placePrerouting
 	placeDivert
@@ -32,7 +33,8 @@ type placeInfo struct {
 // places is the table in docs/hooks.md; a test compares the two.
 var places = [numPlaces]placeInfo{
 	placeFragments:   {"fragments", ppf.Prerouting, -450, "before the kernel's defragmentation (-400): a fragment is judged as it came"},
-	placeEarly:       {"early", ppf.Prerouting, -310, "before raw (-300), conntrack (-200) and routing: answers to an exchanged address are restored first"},
+	placeEarly:       {"early", ppf.Prerouting, -310, "before raw (-300), conntrack (-200) and routing: exchanged addresses and sequence numbers are restored first"},
+	placeEarlyOutput: {"early_output", ppf.Output, -310, "before raw (-300) and conntrack (-200), which then see the numbers that the client sees"},
 	placeZoneIn:      {"zone_in", ppf.Prerouting, -210, "before conntrack (-200): the client's side of a connection that ends here gets a zone of its own"},
 	placePrerouting:  {"prerouting", ppf.Prerouting, -90, "after DNAT (-100): both flows show the real client and server, also with masquerade"},
 	placeDivert:      {"divert", ppf.Prerouting, -80, "after the packet was built, before routing: what belongs to a socket of ours goes to it"},
@@ -54,6 +56,9 @@ func (s *Selector) place() place {
 	case ppf.Input:
 		return placeInput
 	case ppf.Output:
+		if s.Early {
+			return placeEarlyOutput
+		}
 		return placeOutput
 	case ppf.Postrouting:
 		return placePostrouting

@@ -16,8 +16,7 @@ import (
 // lets it go on. The operator's own marks must leave at least one of them clear.
 const Mark = 0x5046_0000
 
-// What connections that end on this host bear of the bits of Mark. Packets with
-// these values are not ours to skip.
+// What bears some of the bits of Mark is not ours to skip everywhere.
 const (
 	// DivertMark is on a received packet that a socket of ours gets: policy routing
 	// delivers it here, whatever its address.
@@ -26,6 +25,9 @@ const (
 	// clients and belongs into Zone.
 	SocketMark = 0x5006_0000
 	ZonedMark  = 0x5044_0000
+	// JudgedMark is on a packet that was built before conntrack and has its
+	// instance's own hook still before it, which lets it go on.
+	JudgedMark = 0x4046_0000
 )
 
 // Zone is the conntrack zone of the client's side of a connection whose server
@@ -41,9 +43,13 @@ type Selector struct {
 	Instance string // for messages
 	Dir      ppf.Dir
 	Hook     ppf.Hook
-	// Early takes packets at PREROUTING before conntrack and routing, for an
-	// instance that exchanges addresses; at other hooks it means nothing.
-	Early    bool
+	// Early takes packets at PREROUTING or OUTPUT before conntrack and routing, for
+	// an instance that exchanges addresses or sequence numbers; at other hooks it
+	// means nothing.
+	Early bool
+	// Beside says that the hook is not the instance's own, where the packets that
+	// nobody wants here are taken all the same; ICMP errors at PREROUTING, too.
+	Beside   bool
 	Criteria ppf.Criteria
 	Fail     ppf.Fail
 }
@@ -65,6 +71,10 @@ type Ports [2]uint16
 type Queues struct{ First, Count uint16 }
 
 func (q Queues) last() uint16 { return q.First + q.Count - 1 }
+
+// judgesEarly says that packets which were judged before conntrack come to the
+// instance's own hook, too.
+func (s Selector) judgesEarly() bool { return s.Beside && s.Early }
 
 // valid reports whether the range has a number and ends at 65,535 or before.
 func (q Queues) valid() bool { return q.Count > 0 && uint32(q.First)+uint32(q.Count)-1 <= 0xffff }

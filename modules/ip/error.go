@@ -34,6 +34,12 @@ func Error(x *ppf.Exchange, about packet.Protocol, src netip.Addr) ppf.Verdict {
 	case x.Conn == nil && !ownError(x):
 		return x.Refuse(ReasonUnrelated, uint64(about))
 	}
+	return ErrorQuoting(x, *x.Quote, src)
+}
+
+// ErrorQuoting is Error for an error whose connection is known, with a quotation
+// in the numbers that its receiver knows.
+func ErrorQuoting(x *ppf.Exchange, q packet.Quote, src netip.Addr) ppf.Verdict {
 	if v, stop := Verify(x); stop {
 		return v
 	}
@@ -43,7 +49,6 @@ func Error(x *ppf.Exchange, about packet.Protocol, src netip.Addr) ppf.Verdict {
 	if v, stop := Build(x, src, quoted.SrcAddr()); stop {
 		return v
 	}
-	q := *x.Quote
 	q.SetEndpoints(netip.AddrPortFrom(quoted.SrcAddr(), quoted.SrcPort), netip.AddrPortFrom(quoted.DstAddr(), quoted.DstPort))
 	if x.In.Has(packet.HasICMPv4) {
 		return error4(x, q)

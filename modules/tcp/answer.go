@@ -35,6 +35,7 @@ func challenge(x *ppf.Exchange, r ppf.Reason, h *History) {
 	if from.acks {
 		seq = from.acked
 	}
+	seq += h.offset[x.Dir.Other()].seq
 	answer(x, r, packet.TCP{Seq: seq, Ack: to.acked, Flags: packet.ACK, Window: x.Conn.Half[x.Dir.Other()].L4.Window})
 }
 

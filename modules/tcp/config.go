@@ -46,6 +46,9 @@ type Config struct {
 	MSSMin int `conf:"mss_min"`
 	// MSSMax lowers what either side announces, in bytes; 0, the default: as it is.
 	MSSMax int `conf:"mss_max"`
+	// Sequence says whether the sequence numbers of both sides are replaced; default
+	// keep.
+	Sequence Sequence `conf:"sequence"`
 	// Urgent is what becomes of urgent data; default inline.
 	Urgent Urgent `conf:"urgent"`
 	// Options are carried over beside those that every TCP has; default none.
@@ -94,6 +97,27 @@ func (m Midstream) String() string { return midstreamNames[m] }
 // UnmarshalText is the inverse of String.
 func (m *Midstream) UnmarshalText(b []byte) error { return ppf.ParseWord(m, b, midstreamNames) }
 
+// Sequence says what becomes of the sequence numbers and timestamps that both
+// sides choose.
+type Sequence uint8
+
+// The ways.
+const (
+	// SequenceTranslate replaces them with random ones where the connection's start
+	// was seen and the hook allows it (docs/hooks.md).
+	SequenceTranslate Sequence = iota
+	// SequenceKeep carries them over.
+	SequenceKeep
+)
+
+var sequenceNames = []string{"translate", "keep"}
+
+// String gives the word of the configuration.
+func (s Sequence) String() string { return sequenceNames[s] }
+
+// UnmarshalText is the inverse of String.
+func (s *Sequence) UnmarshalText(b []byte) error { return ppf.ParseWord(s, b, sequenceNames) }
+
 // Urgent says what becomes of a segment with the URG flag or a pointer.
 type Urgent uint8
 
@@ -117,7 +141,7 @@ func (u *Urgent) UnmarshalText(b []byte) error { return ppf.ParseWord(u, b, urge
 func DefaultConfig() *Config {
 	return &Config{
 		HalfOpen: time.Minute, Established: 120 * time.Hour, Closing: 10 * time.Minute, Closed: time.Minute,
-		Adopt: 2 * time.Minute, MSSMin: 88,
+		Adopt: 2 * time.Minute, MSSMin: 88, Sequence: SequenceKeep,
 	}
 }
 

@@ -14,5 +14,10 @@ func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
 		quoted := x.QuotedKey()
 		src = quoted.DstAddr()
 	}
-	return ip.Error(x, packet.ProtoTCP, src)
+	if x.Conn == nil || x.Quote == nil || x.Quote.Proto != packet.ProtoTCP {
+		return ip.Error(x, packet.ProtoTCP, src)
+	}
+	q := *x.Quote
+	q.Seq -= t.histories.Of(x.Conn).offset[x.Dir.Other()].seq // the sender knows what it sent
+	return ip.ErrorQuoting(x, q, src)
 }

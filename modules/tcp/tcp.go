@@ -53,6 +53,7 @@ type Translator interface {
 type History struct {
 	counts counted
 	side   [2]side // by who sent
+	offset [2]offset
 	// fromStart says that both know all of each other: the connection was seen
 	// from its first SYN on.
 	fromStart bool
@@ -66,15 +67,17 @@ type Tracker struct {
 	limits         *limits // nil: none
 	mssMin, mssMax uint16  // bytes; 0: any
 	refuseUrgent   bool
+	sequence       Sequence
 	carried        packet.TCPOptionSet // beside those of every TCP
 	histories      *ppf.State[History]
 	translator     Translator
 }
 
 var (
-	_ ppf.SentObserver = (*Tracker)(nil)
-	_ ppf.ConnObserver = (*Tracker)(nil)
-	_ ppf.StateNamer   = (*Tracker)(nil)
+	_ ppf.SentObserver     = (*Tracker)(nil)
+	_ ppf.ConnObserver     = (*Tracker)(nil)
+	_ ppf.StateNamer       = (*Tracker)(nil)
+	_ ppf.NumberTranslator = (*Tracker)(nil)
 )
 
 // NewTracker makes a tracker. since is when its instance was made, the start of
@@ -83,7 +86,7 @@ var (
 func NewTracker(c *Config, since int64, histories *ppf.State[History], translator Translator) *Tracker {
 	t := &Tracker{
 		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax),
-		refuseUrgent: c.Urgent == UrgentRefuse, carried: optionBits(c.Options), histories: histories, translator: translator,
+		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, carried: optionBits(c.Options), histories: histories, translator: translator,
 	}
 	for p, d := range [numPhases]time.Duration{
 		phaseSynSent: c.HalfOpen, phaseSynReceived: c.HalfOpen, phaseEstablished: c.Established,
@@ -188,18 +191,15 @@ func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v
 // track finds or makes the connection, checks the segment's numbers and moves
 // the state on.
 func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (ppf.Verdict, bool) {
-	if x.Conn != nil && seg.ev == evSyn && t.finished(x) {
-		// The client reuses its port: a new connection (RFC 6191).
-		x.Delete()
-	}
-	if x.Conn == nil {
-		if v, stop := t.open(x, seg.ev, flags); stop {
+	if x.Conn == nil || seg.ev == evSyn && t.finished(x) {
+		if v, stop := t.begin(x, flags, seg); stop {
 			return v, true
 		}
 	}
 	own, peer := &x.Conn.Half[x.Dir], &x.Conn.Half[x.Dir.Other()]
 	from, to := State(own.Received), State(peer.Received)
 	h := t.histories.Of(x.Conn)
+	h.read(x.Dir, x.Behind(), seg)
 	state := next(seg.ev, from, to, x.Instance.Half())
 	if state == Invalid {
 		if seg.ev == evSyn {
@@ -221,6 +221,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 			return h.refuse(x, r, uint64(n), seg, to), true
 		}
 		h.commit(x.Dir, seg, to, x.Now)
+		h.write(x.Dir, seg)
 	}
 	own.Received = uint8(state)
 	own.Copy(x.In, ppf.CopyAll)
@@ -240,6 +241,23 @@ func (h *History) refuse(x *ppf.Exchange, r ppf.Reason, value uint64, seg *segme
 		h.commit(x.Dir, seg, peer, x.Now)
 	}
 	return x.Refuse(r, value)
+}
+
+// begin makes the connection of a segment that belongs to none, or whose SYN
+// begins a new one on ports that the client uses again (RFC 6191).
+func (t *Tracker) begin(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (ppf.Verdict, bool) {
+	var before History
+	if x.Conn != nil {
+		before = *t.histories.Of(x.Conn)
+		x.Delete()
+	}
+	if v, stop := t.open(x, seg.ev, flags); stop {
+		return v, true
+	}
+	if seg.ev == evSyn {
+		t.histories.Of(x.Conn).translate(x, seg, &before)
+	}
+	return ppf.Verdict{}, false
 }
 
 // open makes the connection of a SYN, or within the grace period that of a

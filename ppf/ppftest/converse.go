@@ -14,6 +14,8 @@ import (
 type Path struct {
 	Bench *Bench
 	Hook  ppf.Hook
+	// Hooks are those of what client and server send, where they differ from Hook.
+	Hooks [2]ppf.Hook
 	// Pick draws a number from 0 to n-1; label says for what.
 	Pick func(n int, label string) int
 	// Faults is how many of 16 packets meet a fault, on each side of the chain.
@@ -121,15 +123,22 @@ func (p *Path) send(from *End, pkt []byte) {
 		list = append(p.Mutate(pkt), list...)
 	}
 	for _, one := range list {
-		p.pass(one)
+		p.pass(from, one)
 	}
 }
 
 // pass gives one packet to the chain; what leaves it is on its way, extra packets
 // too.
-func (p *Path) pass(pkt []byte) {
+func (p *Path) pass(from *End, pkt []byte) {
 	p.Bench.Emitted = p.Bench.Emitted[:0]
-	if _, out := p.Bench.Send(p.Hook, pkt); out != nil {
+	hook := p.Hooks[0]
+	if from == p.ends[1] {
+		hook = p.Hooks[1]
+	}
+	if hook == ppf.HookNone {
+		hook = p.Hook
+	}
+	if _, out := p.Bench.Send(hook, pkt); out != nil {
 		p.deliver(out)
 	}
 	for _, out := range p.Bench.Emitted {

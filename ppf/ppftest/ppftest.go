@@ -19,6 +19,10 @@ type Env struct {
 	mu     sync.Mutex
 	now    int64
 	random uint32
+	// Step is what Uint32 counts up by; 0 means 1.
+	Step uint32
+	// Local says that Route leads to this host.
+	Local bool
 	// Port is the port that was handed out last.
 	Port uint16
 	// Ports are the reserved ports; MaxPorts limits them, 0: no limit.
@@ -49,11 +53,11 @@ func (e *Env) Advance(d int64) {
 	e.now += d
 }
 
-// Uint32 counts up from 1.
+// Uint32 counts up.
 func (e *Env) Uint32() uint32 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.random++
+	e.random += max(e.Step, 1)
 	return e.random
 }
 
@@ -71,7 +75,7 @@ func (e *Env) Route(netip.Addr, int32) (ppf.Route, error) {
 	if !e.OutSrc.IsValid() {
 		return ppf.Route{}, ppf.ErrNoRoute
 	}
-	return ppf.Route{Out: 3, Src: e.OutSrc}, nil
+	return ppf.Route{Out: 3, Src: e.OutSrc, Local: e.Local}, nil
 }
 
 // ReservePort hands out the next port.

@@ -148,7 +148,7 @@ func (h *Host) lookup(dst netip.Addr) (ppf.Route, error) {
 	if err != nil || len(list) == 0 {
 		return ppf.Route{}, fmt.Errorf("route to %v: %w", dst, errors.Join(ppf.ErrNoRoute, err))
 	}
-	r := ppf.Route{Out: int32(list[0].LinkIndex)}
+	r := ppf.Route{Out: int32(list[0].LinkIndex), Local: list[0].Type == unix.RTN_LOCAL}
 	if a, ok := netip.AddrFromSlice(list[0].Src); ok {
 		r.Src = a.Unmap()
 	}

@@ -132,7 +132,7 @@ var zeroPad [4]byte
 // putVerdict writes the fixed part of a frame's verdict into b, which has
 // verdictRoom bytes, and returns it. The payload, Head and Body, follows, and
 // padding to 4 bytes.
-func putVerdict(b []byte, queue uint16, f *ppf.Frame, mark uint32) []byte {
+func putVerdict(b []byte, queue uint16, f *ppf.Frame, mark, judged uint32) []byte {
 	verdict := uint32(nfDrop)
 	switch f.Action {
 	case ppf.Accept:
@@ -150,9 +150,13 @@ func putVerdict(b []byte, queue uint16, f *ppf.Frame, mark uint32) []byte {
 	binary.BigEndian.PutUint32(b[n+4:], verdict)
 	binary.BigEndian.PutUint32(b[n+8:], f.ID)
 	n += attrLen + 8
-	if f.Action == ppf.Repeat {
+	if f.Action == ppf.Repeat || f.Judged {
+		set := f.Mark | mark
+		if f.Judged {
+			set = f.Mark&^mark | judged
+		}
 		putAttr(b[n:], attrMark, 4)
-		binary.BigEndian.PutUint32(b[n+4:], f.Mark|mark)
+		binary.BigEndian.PutUint32(b[n+4:], set)
 		n += attrLen + 4
 	}
 	length := n

@@ -99,12 +99,14 @@ func TestPutVerdict(t *testing.T) {
 			"20000000 0103 0100 00000000 00000000 00 00 5050 0c00 0200 12340003 00000005"},
 		{"repeat", ppf.Frame{ID: 5, Action: ppf.Repeat, Mark: 1},
 			"28000000 0103 0100 00000000 00000000 00 00 5050 0c00 0200 00000004 00000005 0800 0300 80000001"},
+		{"accept, judged", ppf.Frame{ID: 5, Action: ppf.Accept, Judged: true, Mark: 0x80000001},
+			"28000000 0103 0100 00000000 00000000 00 00 5050 0c00 0200 00000001 00000005 0800 0300 40000001"},
 		{"stolen is a drop", ppf.Frame{ID: 5, Action: ppf.Stolen},
 			"20000000 0103 0100 00000000 00000000 00 00 5050 0c00 0200 00000000 00000005"},
 	}
 	for _, tt := range tests {
 		b := bytes.Repeat([]byte{0xa5}, verdictRoom)
-		got := putVerdict(b, 0x5050, &tt.frame, 0x80000000)
+		got := putVerdict(b, 0x5050, &tt.frame, 0x80000000, 0x40000000)
 		want, err := hex.DecodeString(string(bytes.ReplaceAll([]byte(tt.want), []byte(" "), nil)))
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +141,7 @@ func TestMessageAllocations(t *testing.T) {
 			t.Error("refused")
 		}
 		f.Action, f.Head, f.Body = ppf.Accept, f.Buf[:40], f.Data
-		putVerdict(fixed, 1, &f, 0)
+		putVerdict(fixed, 1, &f, 0, 0)
 	}); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
 	}
@@ -155,6 +157,6 @@ func BenchmarkMessage(b *testing.B) {
 			b.Fatal("refused")
 		}
 		f.Action, f.Head, f.Body = ppf.Accept, f.Buf[:40], f.Data
-		putVerdict(fixed, 1, &f, 0)
+		putVerdict(fixed, 1, &f, 0, 0)
 	}
 }

@@ -41,6 +41,7 @@ type queue struct {
 	fd     int
 	wake   int // an eventfd that ends waiting
 	mark   uint32
+	judged uint32
 	now    func() int64
 
 	buf    []byte
@@ -74,7 +75,7 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("nfqueue %d: eventfd: %w", number, err)
 	}
-	q := &queue{number: number, fd: fd, wake: wake, mark: c.Mark, now: c.Now}
+	q := &queue{number: number, fd: fd, wake: wake, mark: c.Mark, judged: c.Judged, now: c.Now}
 	defer func() {
 		if err != nil {
 			q.close()
@@ -176,7 +177,7 @@ func (q *queue) request(c *config) error {
 // kernel did not take: it would wait in the queue for ever.
 func (q *queue) drop(id uint32) error {
 	var fixed [verdictRoom]byte
-	msg := putVerdict(fixed[:], q.number, &ppf.Frame{ID: id, Action: ppf.Drop}, 0)
+	msg := putVerdict(fixed[:], q.number, &ppf.Frame{ID: id, Action: ppf.Drop}, 0, 0)
 	for {
 		if err := unix.Sendto(q.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != unix.EINTR {
 			return err
@@ -306,7 +307,7 @@ func (q *queue) answer(frames []ppf.Frame) {
 			f.Action, f.Head, f.Body = ppf.Drop, nil, nil
 			q.verdictErrors.Add(1)
 		}
-		fixed := putVerdict(q.fixed[i][:], q.number, f, q.mark)
+		fixed := putVerdict(q.fixed[i][:], q.number, f, q.mark, q.judged)
 		length := int(native.Uint32(fixed))
 		if bytes > 0 && bytes+length > sendLimit {
 			q.send(frames[first:i])

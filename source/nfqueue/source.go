@@ -37,6 +37,9 @@ type Config struct {
 	MaxLen uint32
 	// Mark is set on emitted and repeated packets; the rules skip it.
 	Mark uint32
+	// Judged is set, in place of Mark, on packets that the rules of a later hook
+	// skip.
+	Judged uint32
 	// BufferBytes is the socket's receive buffer; 0: 64 MiB.
 	BufferBytes int
 	// Drain is how long packets are answered after Run was told to stop; 0: 500

@@ -68,7 +68,7 @@ func Replay(ctx context.Context, o Options) (_ *Sums, err error) {
 // offline makes an engine for a source with the instances of a configuration as
 // a capture can have them.
 func offline(s *Source, spec *ppf.Spec) (*ppf.Engine, error) {
-	engine, err := ppf.New(ppf.Options{Env: s.env, Workers: s.Workers(), Emit: s.Emit, PluginConfig: spec.Plugins})
+	engine, err := ppf.New(ppf.Options{Env: s.env, Workers: s.Workers(), Emit: s.Emit, PluginConfig: spec.Plugins, Recorded: true})
 	if err != nil {
 		return nil, err
 	}
