@@ -39,6 +39,8 @@ var rooms = []room{
 		"as urlrewrite"},
 	{"modules/signatures", []string{"packet", "ppf", "modules/http"},
 		"as urlrewrite"},
+	{"modules/https", []string{"packet", "ppf", "modules/relay"},
+		"a connection that is passed through by its name is relayed as it is"},
 	{"stream", []string{"packet", "ppf"},
 		"streams are a source of another level: the same holds for them"},
 	{"rules", []string{"packet", "ppf"},

@@ -127,6 +127,9 @@ func (s *store) choose(hello *tls.ClientHelloInfo, first bool) *tls.Certificate 
 			return named
 		}
 	}
+	if len(list) == 0 {
+		return nil // a chain that passes names through and ends no TLS
+	}
 	return list[0]
 }
 

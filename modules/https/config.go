@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -21,6 +22,9 @@ type Config struct {
 	// certificate is there: refuse, the default, or first, for devices whose
 	// certificate names something else. Who names none gets the first.
 	UnknownName string `conf:"unknown_name"`
+	// PassNames are hosts whose clients are led to the server as they are: their TLS
+	// is not ended here. *.example.com stands for all names one label longer.
+	PassNames []string `conf:"pass_names"`
 	// MinVersion is 1.2, the default, or 1.3.
 	MinVersion string `conf:"min_version"`
 	// Ciphers are those of TLS 1.2, as IANA spells them; none: ECDHE with AEAD.
@@ -99,7 +103,12 @@ func cipher(name string) (uint16, bool) {
 func (c *Config) Validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if len(c.pairs()) == 0 {
+	for _, name := range c.PassNames {
+		if host := strings.TrimPrefix(name, "*."); !isHostName(host) || strings.ToLower(name) != name {
+			wrong("pass_names: %q is no name of a host in small letters (such as plc.example.com or *.example.com)", name)
+		}
+	}
+	if len(c.pairs()) == 0 && len(c.PassNames) == 0 {
 		wrong("certificate: it is missing (add `certificate: FILE` and `key: FILE`)")
 	}
 	for _, p := range c.pairs() {

@@ -125,12 +125,36 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 	}
 	raw := &ending{Conn: s.Client}
 	conn := tls.Server(raw, f.server)
-	err := func() error {
+	var h hello
+	var rest []byte
+	passed := false
+	err := func() (err error) {
 		defer func() { <-f.handshake }()
-		return shake(s, conn, f.cfg.HandshakeTimeout)
+		if err := s.Client.SetDeadline(time.Unix(0, s.Env().Now()).Add(f.cfg.HandshakeTimeout)); err != nil {
+			return err
+		}
+		if len(f.cfg.PassNames) > 0 {
+			if h, raw.again, rest, err = readHello(s); err != nil {
+				return err
+			}
+			if passed = f.cfg.passes(h.name); passed {
+				return s.Client.SetDeadline(time.Time{})
+			}
+		}
+		if err := conn.Handshake(); err != nil {
+			return err
+		}
+		return conn.SetDeadline(time.Time{})
 	}()
-	if err != nil {
+	switch {
+	case err != nil:
+		if errors.Is(err, errHello) {
+			alert(s, alertDecode)
+		}
 		refuse(classify(err), err)
+		return
+	case passed:
+		pass(s, h, rest)
 		return
 	}
 	// It sends close_notify, unless the connection was reset meanwhile: what is
@@ -145,17 +169,6 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 		})
 	}
 	next(s)
-}
-
-// shake makes a handshake within a time.
-func shake(s *ppf.Session, conn *tls.Conn, limit time.Duration) error {
-	if err := conn.SetDeadline(time.Unix(0, s.Env().Now()).Add(limit)); err != nil {
-		return err
-	}
-	if err := conn.Handshake(); err != nil {
-		return err
-	}
-	return conn.SetDeadline(time.Time{})
 }
 
 // upstream makes TLS of a connection to the server.

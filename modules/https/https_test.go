@@ -8,9 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -379,6 +382,75 @@ func TestReload(t *testing.T) {
 	old.Write([]byte("x"))
 	if _, err := io.ReadFull(server, make([]byte, 1)); err != nil {
 		t.Errorf("the old connection: %v", err)
+	}
+}
+
+// TestReloadUnderLoad: while certificates change, no request of many clients fails,
+// over connections that stay or new ones, and each certificate is shown.
+func TestReloadUnderLoad(t *testing.T) {
+	r := newRig(t, "[https, http]", "")
+	origin := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
+	origin.Listener.Close()
+	origin.Listener = r.server
+	origin.Start()
+	defer origin.Close()
+	var serial atomic.Pointer[string] // of the certificate that was seen last
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for i := range 6 {
+		load.Go(func() {
+			transport := &http.Transport{DisableKeepAlives: i%2 == 0, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			defer transport.CloseIdleConnections()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				res, err := (&http.Client{Transport: transport}).Get("https://" + r.addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if b, err := io.ReadAll(res.Body); err != nil || string(b) != "hello" {
+					t.Errorf("got %q, %v", b, err)
+				}
+				res.Body.Close()
+				if i%2 == 0 {
+					text := res.TLS.PeerCertificates[0].SerialNumber.String()
+					serial.Store(&text)
+				}
+			}
+		})
+	}
+	for range 5 {
+		if err := lab.WriteCertificate(r.dir, "web", "www.example.com"); err != nil {
+			t.Fatal(err)
+		}
+		want := must(tls.LoadX509KeyPair(filepath.Join(r.dir, "web.crt"), filepath.Join(r.dir, "web.key")))(t).Leaf.SerialNumber.String()
+		r.clock.ahead.Add(int64(2 * time.Second))
+		for got := serial.Load(); got == nil || *got != want; got = serial.Load() {
+			runtime.Gosched()
+			if t.Failed() {
+				break
+			}
+		}
+	}
+	close(stop)
+	load.Wait()
+	if list := r.engine.ReasonCounts(); len(list) > 0 {
+		t.Errorf("reasons: %+v", list)
+	}
+}
+
+// must gives v, or ends the test.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
 }
 

@@ -16,7 +16,7 @@ var (
 	ReasonProtocol = refused("https.handshake.alpn", "7301 §3.2", "the client offers application protocols, and none of the instance's",
 		"clients of HTTP/2 alone", "modules: {https: {alpn: […]}}")
 	ReasonName = refused("https.name.unknown", "6066 §3", "the client names a host of which there is no certificate",
-		"devices whose certificate names something else", "modules: {https: {unknown_name: first}}")
+		"devices whose certificate names something else", "modules: {https: {unknown_name: first}}, or pass_names: [NAME]")
 	ReasonClient = refused("https.client-certificate", "8446 §4.4.2.4", "the client shows no certificate of client_ca's authorities",
 		"clients that have not been given one", "modules: {https: {client_ca: FILE}}")
 	ReasonAlert = refused("https.handshake.alert", "8446 §6.2", "the client ended the handshake with an alert",

@@ -11,9 +11,15 @@ import (
 type ending struct {
 	net.Conn
 	ended atomic.Bool
+	again []byte // was read already
 }
 
 func (c *ending) Read(b []byte) (int, error) {
+	if len(c.again) > 0 {
+		n := copy(b, c.again)
+		c.again = c.again[n:]
+		return n, nil
+	}
 	n, err := c.Conn.Read(b)
 	if err == io.EOF {
 		c.ended.Store(true)

@@ -58,34 +58,40 @@ type function struct {
 
 // ServeStream ends the stream: nothing comes behind it.
 func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
-	refuse := func(r ppf.Reason) {
-		s.Count(r, ppf.DoRefuse)
-		s.Report("%v: client %v", r, s.ClientAddr)
-		ppf.Abort(s.Client)
-	}
 	if r := f.limit.Enter(s, f.cfg.Connections, f.cfg.ClientConnections); r != packet.ReasonNone {
-		refuse(r)
+		refuse(s, r)
 		return
 	}
 	defer f.limit.Leave(s)
-	ctx, cancel := context.WithTimeout(context.Background(), f.cfg.ConnectTimeout)
+	Join(s, f.cfg, nil)
+}
+
+// Join connects to the server, sends it what was read of the client's bytes already,
+// and carries bytes in both directions until both have ended. The limits of cfg's
+// connections are not looked at.
+func Join(s *ppf.Session, cfg *Config, read []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.ConnectTimeout)
 	defer cancel()
 	server, err := s.Dial(ctx)
 	if err != nil {
-		refuse(ReasonUnreachable)
+		refuse(s, ReasonUnreachable)
 		return
 	}
 	defer server.Close()
-	if f.cfg.ProxyProtocol {
-		if _, err := server.Write(proxyHeader(s.ClientAddr, s.ServerAddr)); err != nil {
-			refuse(ReasonUnreachable)
+	var first []byte
+	if cfg.ProxyProtocol {
+		first = proxyHeader(s.ClientAddr, s.ServerAddr)
+	}
+	if first = append(first, read...); len(first) > 0 {
+		if _, err := server.Write(first); err != nil {
+			refuse(s, ReasonUnreachable)
 			return
 		}
 	}
-	p := &pair{session: s, idle: f.cfg.Idle, ends: [2]net.Conn{s.Client, server}}
+	p := &pair{session: s, idle: cfg.Idle, ends: [2]net.Conn{s.Client, server}}
 	p.last.Store(s.Env().Now())
-	if f.cfg.Lifetime > 0 {
-		t := time.AfterFunc(f.cfg.Lifetime, func() { p.abort(ReasonLifetime) })
+	if cfg.Lifetime > 0 {
+		t := time.AfterFunc(cfg.Lifetime, func() { p.abort(ReasonLifetime) })
 		defer t.Stop()
 	}
 	watch := p.watch()
@@ -94,6 +100,12 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 	other.Go(func() { p.carry(ppf.ServerToClient) })
 	p.carry(ppf.ClientToServer)
 	other.Wait()
+}
+
+func refuse(s *ppf.Session, r ppf.Reason) {
+	s.Count(r, ppf.DoRefuse)
+	s.Report("%v: client %v", r, s.ClientAddr)
+	ppf.Abort(s.Client)
 }
 
 // pair is two connections whose bytes are exchanged. ends is indexed by the flow
