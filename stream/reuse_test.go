@@ -2,12 +2,14 @@ package stream_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +59,53 @@ func TestServerClosedIdle(t *testing.T) {
 			t.Errorf("got status %d, want 200", res.StatusCode)
 		}
 		<-ended
+	}
+}
+
+// TestServerThatStays: a server that does not end a connection though it is asked to
+// gets a reset, which leaves no TIME-WAIT; one that does is waited for.
+func TestServerThatStays(t *testing.T) {
+	for _, stays := range []bool{true, false} {
+		t.Run(fmt.Sprint(stays), func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			end := make(chan error, 1)
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				r := bufio.NewReader(c)
+				if req, err := http.ReadRequest(r); err != nil || !req.Close {
+					t.Errorf("the server got %v, %v", req, err)
+				}
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				if !stays {
+					c.(*net.TCPConn).CloseWrite()
+				}
+				_, err = r.ReadByte()
+				end <- err
+			}()
+			f := newFront(t, instance(l.Addr().String(), "repair"))
+			c := f.dial()
+			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") {
+				t.Errorf("the client got %q, %v", b, err)
+			}
+			want := io.EOF
+			if stays {
+				want = syscall.ECONNRESET
+			}
+			if err := <-end; !errors.Is(err, want) {
+				t.Errorf("the server's connection ended with %v, want %v", err, want)
+			}
+		})
 	}
 }
 

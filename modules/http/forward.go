@@ -55,6 +55,7 @@ func (c *connection) printRequest(whole bool) {
 	if kind == BodyNone && (c.req.isMethod("POST") || c.req.isMethod("PUT") || c.req.isMethod("PATCH")) {
 		kind = BodyLength // RFC 9110 §8.6: methods that mean a body say that there is none
 	}
+	c.req.last = c.req.framing.close && (c.link.pool == nil || c.req.doubtful())
 	c.ahead.b = c.ahead.b[:0]
 	c.ahead.request(&c.req, &c.peer, kind, length)
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -66,7 +67,6 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 		ppf.Abort(s.Client)
 		return
 	}
-	defer f.limit.Leave(s)
 	l := link{
 		conn: s.Client, client: s.ClientAddr, server: s.ServerAddr, tls: s.TLS, env: s.Env(), instance: s.Instance, mode: s.Instance.Mode,
 		dial: s.Dial, do: s.Do, report: s.Report, onEnd: s.OnEnd, pool: f.pool,
@@ -79,5 +79,12 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 		}
 		l.functions = append(l.functions, function)
 	}
-	serve(l, f.policy, &f.budget)
+	parting := func() net.Conn {
+		defer f.limit.Leave(s)
+		return serve(l, f.policy, &f.budget)
+	}()
+	if parting != nil {
+		s.Client.Close() // it is over for the client
+		part(parting, s.Env().Now())
+	}
 }

@@ -14,6 +14,7 @@ type Request struct {
 	Header
 	method  Token
 	minor   uint8 // of the version 1.x
+	last    bool  // of its connection to the server
 	target  target
 	host    host
 	framing framing

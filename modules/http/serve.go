@@ -73,9 +73,10 @@ type connection struct {
 
 var connections = sync.Pool{New: func() any { return new(connection) }}
 
-// serve handles one client's connection until it ends. It closes the server's;
-// the client's is the caller's to close.
-func serve(l link, p *policy, b *budget) {
+// serve handles one client's connection until it ends. It closes the server's,
+// unless that is one that the server was asked to end itself: then it is given
+// back. The client's is the caller's to close.
+func serve(l link, p *policy, b *budget) (parting net.Conn) {
 	c := connections.Get().(*connection)
 	c.link, c.p, c.budget = l, p, b
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
@@ -93,6 +94,26 @@ func serve(l link, p *policy, b *budget) {
 	if c.lingers {
 		c.linger()
 	}
+	if _, ok := c.up.conn.(asker); ok && c.clean && c.req.last {
+		parting = c.up.conn
+		c.setServer(nil)
+		c.clean = false
+	}
+	return parting
+}
+
+// part waits for a server to end a connection that has carried its last exchange,
+// as it was asked to, and resets one that does not: who ends a connection by a FIN
+// first keeps its port in TIME-WAIT for a minute, and a server that never ends one
+// would use up ours.
+func part(conn net.Conn, now int64) {
+	if conn.SetReadDeadline(time.Unix(0, now).Add(lingerTime)) == nil {
+		if _, err := conn.Read(make([]byte, 1)); err == io.EOF {
+			conn.Close()
+			return
+		}
+	}
+	ppf.Abort(conn)
 }
 
 // between makes the connection as small as it can be while it is idle.

@@ -88,7 +88,7 @@ func (w *writer) request(r *Request, p *peer, body BodyKind, length int64) {
 	switch {
 	case r.websocket:
 		w.str("Connection: Upgrade\r\nUpgrade: websocket\r\n")
-	case r.framing.close && !(p.options.Share && !r.doubtful()):
+	case r.last:
 		w.str("Connection: close\r\n") // it ends with the client's; the server may close first
 	}
 	w.forwarded(r, p)
