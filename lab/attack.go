@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -136,6 +137,20 @@ func (a Attack) Outcome(e AttackEnv, captured []Frame) (o Outcome) {
 		}
 	}
 	return o
+}
+
+// Await waits until a capture at the server has seen the attack arrive or, where
+// that is what is expected of it, rebuilt. What is to be stopped it does not wait
+// for: that a reason was counted tells when that was judged.
+func (a Attack) Await(ctx context.Context, e AttackEnv, c *Capture, expected Outcome) error {
+	if expected == Stopped {
+		return nil
+	}
+	_, err := c.Wait(ctx, func(f Frame) bool { return !f.Outgoing && a.Seen(e, f.Data) >= expected })
+	if err != nil {
+		return fmt.Errorf("attack %s: %w", a.Name, err)
+	}
+	return nil
 }
 
 // AttackByName finds an attack.

@@ -17,11 +17,11 @@ import (
 )
 
 // EchoOptions say what Ping and UDPEcho send. The zero value is one probe of 56
-// bytes with a second to come back.
+// bytes with as long to come back as anything that works may take.
 type EchoOptions struct {
 	Count   int           // probes, one after the other; 0 means 1
 	Size    int           // payload bytes; 0 means 56
-	Timeout time.Duration // for each answer; 0 means 1 s
+	Timeout time.Duration // for each answer; 0 means a minute
 }
 
 // EchoResult is what came back.
@@ -38,7 +38,7 @@ func (o *EchoOptions) defaults() {
 		o.Size = 56
 	}
 	if o.Timeout == 0 {
-		o.Timeout = time.Second
+		o.Timeout = patience
 	}
 }
 

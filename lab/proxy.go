@@ -27,9 +27,6 @@ type Proxy struct {
 	log strings.Builder
 }
 
-// proxyReady is how long a daemon may take until it handles packets.
-const proxyReady = 20 * time.Second
-
 // StartProxy runs `program run` in the host with the given configuration (YAML;
 // it need not name a control socket) and returns when it is ready. When it ends
 // before, the error says what it printed.
@@ -54,15 +51,19 @@ func (p *Proxy) start(ctx context.Context, h *Host, program, configuration strin
 	out, in := io.Pipe()
 	p.cmd.Stderr, p.cmd.Stdout = in, in
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
-	p.cmd.WaitDelay = proxyReady
+	p.cmd.WaitDelay = patience
 	if err := p.cmd.Start(); err != nil {
 		return fmt.Errorf("lab: proxy: %w", err)
 	}
-	ready := make(chan struct{})
-	go p.read(out, ready)
+	ready, read := make(chan struct{}), make(chan struct{})
+	go func() {
+		p.read(out, ready)
+		close(read)
+	}()
 	go func() {
 		p.err = p.cmd.Wait()
 		in.Close()
+		<-read // its last words are in the log before its end is told
 		close(p.exited)
 	}()
 	select {
@@ -70,8 +71,8 @@ func (p *Proxy) start(ctx context.Context, h *Host, program, configuration strin
 		return nil
 	case <-p.exited:
 		return fmt.Errorf("lab: proxy: ended before it was ready: %w: %s", p.err, p.Log())
-	case <-time.After(proxyReady):
-		return errors.Join(fmt.Errorf("lab: proxy: not ready after %v: %s", proxyReady, p.Log()), p.Kill())
+	case <-time.After(patience):
+		return errors.Join(fmt.Errorf("lab: proxy: not ready after %v: %s", patience, p.Log()), p.Kill())
 	}
 }
 

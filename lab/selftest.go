@@ -361,8 +361,9 @@ func (st *stage) settle(e triggerEnv) error {
 	return nil
 }
 
-// patience bounds what is waited for; nothing that works takes so long.
-const patience = 20 * time.Second
+// patience bounds what is waited for; nothing that works takes so long, on however
+// busy a machine.
+const patience = time.Minute
 
 func isSentinel(frame []byte) bool {
 	s, ok := dissect(frame)

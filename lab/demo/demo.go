@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -17,6 +18,7 @@ import (
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/lab"
 	"github.com/promethos/promethos/lab/proof"
+	"github.com/promethos/promethos/ppf"
 )
 
 // downloadBytes is the size of the thesis' test transfer.
@@ -57,8 +59,9 @@ type AttackRow struct {
 	Held    bool   `json:"held"`
 }
 
-// settle is how long frames may be on their way.
-const settle = 300 * time.Millisecond
+// patience bounds what is waited for: that attacks arrive which should, and that
+// the proxy has judged the others.
+const patience = 20 * time.Second
 
 // Run builds a lab, runs the demo with the given program as the proxy and tells
 // about it on w; w may be io.Discard. Everything is gone afterwards. The error
@@ -97,7 +100,7 @@ func Run(ctx context.Context, program string, w io.Writer) (r *Result, err error
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.with(control.NewClient(proxy.Control)), proxy.Stop()); err != nil {
+	if err := errors.Join(d.with(proxy), proxy.Stop()); err != nil {
 		return nil, err
 	}
 	return d.finish()
@@ -129,7 +132,8 @@ func (d *show) without() (err error) {
 		return fmt.Errorf("demo: download without the proxy: %w", err)
 	}
 	fmt.Fprintf(d.w, "   download of %d bytes: %.0f Mbit/s\n", d.result.Direct.Bytes, d.result.Direct.BitsPerSecond()/1e6)
-	outcomes, err := d.attack()
+	arrives := func(lab.Attack) lab.Outcome { return lab.Arrived }
+	outcomes, err := d.attack(arrives, func(context.Context) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -141,7 +145,12 @@ func (d *show) without() (err error) {
 }
 
 // with does the same through the proxy.
-func (d *show) with(client *control.Client) (err error) {
+func (d *show) with(proxy *lab.Proxy) (err error) {
+	client := control.NewClient(proxy.Control)
+	vitals, err := proof.TakeVitals(d.ctx, proxy)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintln(d.w, "2. With the proxy: `promethos run`, one instance with the chain [tcp].")
 	before, after, err := d.download()
 	if err != nil {
@@ -155,7 +164,13 @@ func (d *show) with(client *control.Client) (err error) {
 		return err
 	}
 	d.env = d.env.Afresh()
-	outcomes, err := d.attack()
+	rebuilt := func(a lab.Attack) lab.Outcome {
+		if a.Repairable {
+			return lab.Rebuilt
+		}
+		return lab.Stopped
+	}
+	outcomes, err := d.attack(rebuilt, func(ctx context.Context) error { return judged(ctx, client) })
 	if err != nil {
 		return err
 	}
@@ -165,34 +180,68 @@ func (d *show) with(client *control.Client) (err error) {
 	}
 	for i, a := range attacks() {
 		row := &d.result.Attacks[i]
-		row.With = outcomes[i].String()
-		for _, c := range reasons {
-			if c.Reason == a.Reason {
-				row.Counted += c.Count
-			}
-		}
+		row.With, row.Counted = outcomes[i].String(), counted(reasons, a.Reason)
 		row.Held = row.Without == lab.Arrived.String() && row.Counted > 0 &&
 			(outcomes[i] == lab.Stopped || outcomes[i] == lab.Rebuilt && a.Repairable)
 		if !row.Held {
 			d.problem("attack %s: %s without the proxy, %s with it, reason %s counted %d times", a.Name, row.Without, row.With, a.Reason, row.Counted)
 		}
 	}
-	stats, err := client.Stats(d.ctx)
+	violations, err := proof.Daemon(d.ctx, proxy, vitals)
 	if err != nil {
 		return err
 	}
-	for _, v := range proof.Accounts(stats, reasons) {
+	for _, v := range violations {
 		d.problem("%v", v)
 	}
 	return d.askBoth(client)
 }
 
+// counted sums up how often a reason was met.
+func counted(reasons []ppf.ReasonCountInfo, reason string) (n uint64) {
+	for _, c := range reasons {
+		if c.Reason == reason {
+			n += c.Count
+		}
+	}
+	return n
+}
+
+// judged waits until each reason was counted as often as attacks have it.
+func judged(ctx context.Context, client *control.Client) error {
+	want := map[string]uint64{}
+	for _, a := range attacks() {
+		want[a.Reason]++
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		reasons, err := client.Reasons(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(attacks(), func(a lab.Attack) bool { return counted(reasons, a.Reason) < want[a.Reason] }) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // prove judges what the download sent to either end by other decoders than ours,
-// and compares it byte for byte.
+// and compares it byte for byte. What belongs to attacks is no transfer: the server
+// still answers those that arrived before the proxy was there.
 func (d *show) prove(atClient, atServer []lab.Frame) error {
+	honest := func(f proof.Flow) bool {
+		ends := []netip.Addr{f.Src.Addr(), f.Dst.Addr()}
+		return !slices.Contains(ends, d.env.Source4) && !slices.Contains(ends, d.env.Source6)
+	}
 	list := slices.Concat(
-		proof.Transfers(proof.Sent(atClient), proof.Received(atServer), nil),
-		proof.Transfers(proof.Sent(atServer), proof.Received(atClient), nil))
+		proof.Transfers(proof.Sent(atClient), proof.Received(atServer), honest),
+		proof.Transfers(proof.Sent(atServer), proof.Received(atClient), honest))
 	for _, frames := range [][]lab.Frame{atServer, atClient} {
 		judged, err := proof.Packets(d.ctx, frames, lab.KindDFIDCount)
 		if err != nil {
@@ -233,8 +282,10 @@ func stop(c *lab.Capture) error {
 	return err
 }
 
-// attack sends every attack from the client and says what the server saw.
-func (d *show) attack() ([]lab.Outcome, error) {
+// attack sends every attack from the client and says what the server saw, once
+// what is expected to arrive did and the rest is judged; what does not come about
+// in time is told by what was seen.
+func (d *show) attack(expected func(lab.Attack) lab.Outcome, judged func(context.Context) error) ([]lab.Outcome, error) {
 	capture, err := d.lab.Server.Capture(lab.CaptureOptions{})
 	if err != nil {
 		return nil, err
@@ -249,12 +300,18 @@ func (d *show) attack() ([]lab.Outcome, error) {
 			return nil, errors.Join(err, stop(capture))
 		}
 	}
-	select {
-	case <-time.After(settle):
-	case <-d.ctx.Done():
-		return nil, errors.Join(d.ctx.Err(), stop(capture))
+	ctx, cancel := context.WithTimeout(d.ctx, patience)
+	defer cancel()
+	err = judged(ctx)
+	for _, a := range attacks() {
+		if err == nil {
+			err = a.Await(ctx, d.env, capture, expected(a))
+		}
 	}
-	if err := stop(capture); err != nil {
+	if ctx.Err() != nil && d.ctx.Err() == nil {
+		err = nil
+	}
+	if err = errors.Join(err, stop(capture)); err != nil {
 		return nil, err
 	}
 	var outcomes []lab.Outcome

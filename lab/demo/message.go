@@ -77,11 +77,7 @@ func (d *show) askBoth(client *control.Client) error {
 	}
 	for i := range d.result.Messages {
 		row := &d.result.Messages[i]
-		for _, c := range reasons {
-			if c.Reason == row.Reason {
-				row.Counted += c.Count
-			}
-		}
+		row.Counted = counted(reasons, row.Reason)
 		row.Held = row.Without == nethttp.StatusOK && row.With == nethttp.StatusBadRequest && row.Counted == 1
 		if !row.Held {
 			d.problem("request %s: status %d from the server, %d through the proxy, reason %s counted %d times", row.Name, row.Without, row.With, row.Reason, row.Counted)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/lab"
@@ -113,18 +114,30 @@ func Survived(before, after Vitals) (list []Violation) {
 }
 
 // Daemon checks P5 and P6 of a running daemon, since an earlier look at it. What
-// does not add up because a packet came between two questions does so at a later
-// look.
+// does not add up because a packet came between two questions, or because a worker
+// waits for the processor with a batch in its hands, does so at a later look.
 func Daemon(ctx context.Context, p *lab.Proxy, before Vitals) (list []Violation, err error) {
-	const looks = 3
-	for range looks {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for end := time.Now().Add(lookFor); ; {
 		stats, reasons, after, err := look(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		if list = append(Accounts(stats, reasons), Survived(before, after)...); list == nil {
-			break
+		list = append(Accounts(stats, reasons), Survived(before, after)...)
+		if list == nil || time.Now().After(end) {
+			return list, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return list, context.Cause(ctx)
 		}
 	}
-	return list, nil
 }
+
+// lookFor is how long a daemon may take until everything adds up.
+const (
+	lookFor   = 10 * time.Second
+	lookEvery = 10 * time.Millisecond
+)
