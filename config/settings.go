@@ -20,7 +20,7 @@ var settings = []Setting{
 	{"drops", "", "path of a pcapng file with the packets of drops and repairs; at 64 MiB it becomes FILE.1"},
 	{"watch", "false", "true: a change of the files is a reload"},
 	{"queue", "20560", "the first queue number; one per worker follows"},
-	{"plugins", "", "configurations of plugins: `PROXY: connections N` bounds the table of connections"},
+	{"plugins", "", "configurations of plugins: `PROXY: connections N fragments M` bounds the table of connections, and how many packets a worker of a wire puts together from fragments at a time (0: none)"},
 	{"include", "", "patterns of files with further instances"},
 	{"instances", "", "the proxy instances; the first that matches a connection takes it"},
 	{"instances[].name", "", "its name; always given"},

@@ -71,7 +71,7 @@ func (t *tracer) offer(f *ppf.Fate) {
 	if instance == "" {
 		instance = "-"
 	}
-	if instance != t.instance {
+	if instance != t.instance || f.Again { // what it was has been traced
 		return
 	}
 	if len(t.out) == cap(t.out) {
@@ -81,6 +81,9 @@ func (t *tracer) offer(f *ppf.Fate) {
 	traced := Traced{
 		Time: time.Unix(0, f.Frame.Time), Instance: instance, Flow: f.Dir.String(), Action: f.Frame.Action.String(),
 		Causes: []TracedCause{}, Pair: ppf.NewPair(f.Frame, t.bytes), Lost: t.lost.Swap(0),
+	}
+	if f.Held {
+		traced.Action = "held"
 	}
 	for _, c := range f.Causes {
 		info := c.Reason.Info()

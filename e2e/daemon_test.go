@@ -175,7 +175,7 @@ func table[T any](t *testing.T, d *daemon, args ...string) (v T) {
 
 // flow is the accounting of one flow, or of several.
 type flow struct {
-	In, Sent, Unchanged, Dropped, Queued, Stolen, Emitted uint64
+	In, Sent, Unchanged, Dropped, Queued, Stolen, Merged, Held, Emitted, Split uint64
 }
 
 // stats is `stats --json`.
@@ -196,7 +196,7 @@ func (d *daemon) accounted(t *testing.T) stats {
 	t.Helper()
 	s := table[stats](t, d, "stats")
 	for name, f := range map[string]flow{"instances": s.Packets, "no instance": s.Unmatched} {
-		if f.In != f.Sent+f.Unchanged+f.Dropped+f.Queued+f.Stolen {
+		if f.In != f.Sent+f.Unchanged+f.Dropped+f.Queued+f.Stolen+f.Merged+f.Held {
 			t.Errorf("accounting of %s does not add up: %+v", name, f)
 		}
 	}
@@ -214,7 +214,9 @@ func (d *daemon) accounted(t *testing.T) stats {
 func (d *daemon) counted(t *testing.T, reason string) (n uint64) {
 	t.Helper()
 	for _, r := range d.reasons(t) {
-		if r.Reason == reason {
+		// Where fragments are put together, what is wrong with them has a name below
+		// the one for fragments.
+		if r.Reason == reason || reason == "ip.fragment" && strings.HasPrefix(r.Reason, reason+".") {
 			n += r.Count
 		}
 	}

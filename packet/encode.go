@@ -40,6 +40,34 @@ func (o *Out) Encode(buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
+// UpperAt tells what stands behind the IP header in the headers that Encode
+// returned, and where; 0 and the whole length without one.
+func (o *Out) UpperAt(head []byte) (p Protocol, at int) {
+	at = 0
+	if o.has&HasEthernet != 0 {
+		at = EthernetLen + int(o.vlans)*VLANLen
+	}
+	switch {
+	case o.has&HasIPv4 != 0:
+		p, at = o.ip4.Protocol, at+o.ip4.len()
+	case o.has&HasIPv6 != 0:
+		p, at = o.ip6.NextHeader, at+o.ip6.len()
+	default:
+		return 0, len(head)
+	}
+	switch {
+	case o.has&HasTCP != 0:
+		p = ProtoTCP
+	case o.has&HasUDP != 0:
+		p = ProtoUDP
+	case o.has&HasICMPv4 != 0:
+		p = ProtoICMP
+	case o.has&HasICMPv6 != 0:
+		p = ProtoICMPv6
+	}
+	return p, at
+}
+
 // linkPayload is the ethertype of what follows the Ethernet header and tags.
 func (o *Out) linkPayload() (EtherType, error) {
 	switch {

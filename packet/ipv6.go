@@ -105,7 +105,7 @@ type IPv6 struct {
 
 func (h *IPv6) len() int {
 	if h.HasFragment {
-		return IPv6Len + ip6FragmentLen
+		return IPv6Len + IPv6FragmentLen
 	}
 	return IPv6Len
 }

@@ -17,13 +17,15 @@ const (
 	offFragOffset      = 2
 	offFragID          = 4
 
-	ip6ExtMinLen   = 8
-	ip6FragmentLen = 8
-	ip6FragMore    = 1
-	ip6FragMask    = 0xfff8
+	ip6ExtMinLen = 8
+	ip6FragMore  = 1
+	ip6FragMask  = 0xfff8
 
 	routingType0 = 0
 	ip6OptPad1   = 0
+
+	// IPv6FragmentLen is the length of a fragment header in bytes.
+	IPv6FragmentLen = 8
 )
 
 // MaxExtensions is how many extension headers a packet may have (RFC 8504 §5.3
@@ -142,7 +144,7 @@ func (e *IPv6Extensions) Parse(first Protocol, payload []byte) Reason {
 		length := (int(rest[offExtLen]) + 1) * 8
 		switch p {
 		case ProtoFragment:
-			length = ip6FragmentLen
+			length = IPv6FragmentLen
 		case ProtoAH: // RFC 4302 §2.2: in 4-byte words, minus 2
 			length = (int(rest[offExtLen]) + 2) * 4
 		}

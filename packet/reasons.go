@@ -54,7 +54,7 @@ var (
 		"an extension header goes beyond the packet",
 		"CVE-2020-13984", "CVE-2020-13985", "CVE-2020-13986", "CVE-2020-17444", "CVE-2020-25112", "CVE-2021-25663")
 	ReasonIP6ExtMany = gate("ip6.extension.too-many", "ip6.extension.count", "8504 §5.3",
-		"more than 8 extension headers", "CVE-2021-24086")
+		"more than 8 extension headers, or more than 256 bytes of headers before a fragment header", "CVE-2021-24086")
 	ReasonIP6ExtOrder = gate("ip6.extension.order", "ip6.next-header", "8200 §4.1",
 		"a hop-by-hop header that does not come first, or an extension header more often than allowed", "CVE-2021-24086")
 	ReasonIP6ExtOption = gate("ip6.extension.option", "ip6.option.length", "8200 §4.2",

@@ -20,7 +20,8 @@ var outcomeNames = [numOutcomes]string{"drop", "repair", "would-drop", "would-re
 func (o Outcome) String() string { return outcomeNames[o] }
 
 // FlowCounters counts the packets of one flow. Every packet that came in is
-// also counted in exactly one of Sent, Unchanged, Dropped, Queued and Stolen.
+// also counted in exactly one of Sent, Unchanged, Dropped, Queued, Stolen, Merged
+// and Held.
 type FlowCounters struct {
 	In        uint64 `json:"in"`
 	InBytes   uint64 `json:"in_bytes"` // on layer 3
@@ -29,8 +30,11 @@ type FlowCounters struct {
 	Dropped   uint64 `json:"dropped"`
 	Queued    uint64 `json:"queued"`
 	Stolen    uint64 `json:"stolen"`
+	Merged    uint64 `json:"merged"`   // fragments that became part of a packet counted elsewhere
+	Held      uint64 `json:"held"`     // fragments kept now, until the others are there
 	Repaired  uint64 `json:"repaired"` // of Sent: those with a repair
 	Emitted   uint64 `json:"emitted"`  // extra packets
+	Split     uint64 `json:"split"`    // packets that one was cut into, but for the first
 }
 
 func (c *FlowCounters) add(o *FlowCounters) {
@@ -41,8 +45,11 @@ func (c *FlowCounters) add(o *FlowCounters) {
 	c.Dropped += o.Dropped
 	c.Queued += o.Queued
 	c.Stolen += o.Stolen
+	c.Merged += o.Merged
+	c.Held += o.Held
 	c.Repaired += o.Repaired
 	c.Emitted += o.Emitted
+	c.Split += o.Split
 }
 
 // counters belong to one worker and one instance; the worker's lock guards
@@ -112,9 +119,20 @@ type Result struct {
 	Count uint64
 }
 
-// Results lists what became of the packets that came in; together they are In.
+// Results lists what became of the packets that came in; together with Held they
+// are In.
 func (c *FlowCounters) Results() []Result {
 	return []Result{
 		{"sent", c.Sent}, {"unchanged", c.Unchanged}, {"dropped", c.Dropped}, {"queued", c.Queued}, {"stolen", c.Stolen},
+		{"merged", c.Merged},
 	}
+}
+
+// Accounted says whether all that came in is somewhere.
+func (c *FlowCounters) Accounted() bool {
+	sum := c.Held
+	for _, r := range c.Results() {
+		sum += r.Count
+	}
+	return c.In == sum
 }

@@ -66,6 +66,7 @@ type Engine struct {
 	chains      [numPlaces][]*Rule
 	nextNumber  InstanceNumber
 	configuring *Rule                 // the rule whose plugin instance is being made
+	fragments   atomic.Int32          // packets that a worker puts together at a time
 	retired     counters              // of instances that are gone
 	overrides   map[string][]Override // by instance; made by commands
 }
@@ -84,6 +85,7 @@ func New(o Options) (*Engine, error) {
 		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1, ownEvents: newEventLimit(),
 		recorded: o.Recorded,
 	}
+	e.fragments.Store(defaultFragments)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for i := range o.Workers {
 		e.workers = append(e.workers, newWorker(e, i))

@@ -80,6 +80,10 @@ type Exchange struct {
 	value     uint64 // of the last Refuse
 	number    InstanceNumber
 	dropped   bool // for cause, or would be
+	held      bool // a fragment that is kept
+	merged    bool // In was put together from fragments
+	longest   int  // of them, on layer 3
+	wireLen   int  // of the frame, when it came
 	cause     Cause
 	quote     packet.Quote
 	received  packet.Packet
@@ -124,6 +128,10 @@ func (x *Exchange) function() string {
 	}
 	return x.flow.steps[x.running].name
 }
+
+// Reassembled reports that In came in fragments: no protocol is meant to be found
+// in them that is spoken on one link only (RFC 6980 §5).
+func (x *Exchange) Reassembled() bool { return x.merged }
 
 // Create makes the packet's connection, locked as x.Conn, with the given
 // limit of connections of this instance (0: none). It fails with a reason when

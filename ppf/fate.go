@@ -25,6 +25,14 @@ type Fate struct {
 	// Causes are repairs in the order in which they were found, and last the
 	// reason of a drop; none for a packet in which nothing was wrong.
 	Causes []Cause
+	// Held says that the packet is a fragment that is kept until the others are
+	// there. What becomes of it then is told again.
+	Held bool
+	// Again says that the packet was told before, as held, and of Frame only ID is
+	// set: it has become part of another one, or is dropped for Causes.
+	Again bool
+	// Pieces is what is sent in place of Head and Body where Frame is Done.
+	Pieces [][]byte
 }
 
 // Follow lets f see the fate of every packet from now on, in place of a follower
@@ -43,7 +51,10 @@ func (e *Engine) Follow(f func(*Fate)) {
 // tell gives the last decided frame to the follower.
 func (w *worker) tell(f *Frame, follower func(*Fate)) {
 	x := &w.x
-	w.fate = Fate{Frame: f, In: x.In, Number: x.number, Dir: x.Dir, Causes: w.fate.Causes[:0]}
+	w.fate = Fate{Frame: f, In: x.In, Number: x.number, Dir: x.Dir, Causes: w.fate.Causes[:0], Held: x.held}
+	if f.Done {
+		w.fate.Pieces = w.pieces
+	}
 	fate := &w.fate
 	if x.Instance != nil {
 		fate.Instance = x.Instance.Name
@@ -55,4 +66,20 @@ func (w *worker) tell(f *Frame, follower func(*Fate)) {
 		fate.Causes = append(fate.Causes, x.cause)
 	}
 	follower(fate)
+}
+
+// tellAgain tells what became of the fragments of a packet that were held.
+func (w *worker) tellAgain(d *datagram, r Reason) {
+	follower := w.engine.follower.Load()
+	if follower == nil {
+		return
+	}
+	var in packet.Packet
+	for _, e := range d.parts[:d.n] {
+		fate := Fate{Frame: &Frame{ID: e.frame, Action: Drop}, In: &in, Instance: d.name, Number: d.number, Dir: d.dir, Again: true}
+		if r != packet.ReasonNone {
+			fate.Causes = []Cause{{r, OutcomeDrop, uint64(d.n)}}
+		}
+		(*follower)(&fate)
+	}
 }

@@ -45,6 +45,11 @@ type Stats struct {
 
 // retire keeps the counters of an instance that goes, so that sums never shrink.
 func (e *Engine) retire(p *ProxyInstance) {
+	for i, w := range e.workers[:min(len(e.workers), len(p.counters))] {
+		w.mu.Lock()
+		w.forgetFragments(&p.counters[i])
+		w.mu.Unlock()
+	}
 	sum := e.sumCounters(p)
 	sum.addTo(&e.retired)
 }
@@ -146,7 +151,7 @@ func (e *Engine) ReasonCounts() []ReasonCountInfo {
 }
 
 // Stats adds everything up. In every sum, packets that came in equal those that
-// were sent, sent unchanged, dropped, queued or stolen.
+// were sent, sent unchanged, dropped, queued, stolen, merged or held.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -135,17 +135,25 @@ func newProxyPlugin(e *Engine) *proxyPlugin {
 	return p
 }
 
-// Load takes the plugin-wide configuration: "" or "connections N".
+// Load takes the plugin-wide configuration: "connections N", "fragments N", both or
+// neither.
 func (p *proxyPlugin) Load(config string) error {
-	if config == "" {
-		return nil
+	words := strings.Fields(config)
+	for ; len(words) >= 2; words = words[2:] {
+		n, err := strconv.Atoi(words[1])
+		switch {
+		case words[0] == "connections" && err == nil && n >= 1 && n <= maxConnections:
+			p.engine.table.setLimit(n)
+			continue
+		case words[0] == "fragments" && err == nil && n >= 0 && n <= maxFragments:
+			p.engine.fragments.Store(int32(n))
+			continue
+		}
+		break
 	}
-	word, number, _ := strings.Cut(strings.TrimSpace(config), " ")
-	n, err := strconv.Atoi(strings.TrimSpace(number))
-	if word != "connections" || err != nil || n < 1 || n > maxConnections {
-		return fmt.Errorf("configuration %q: unknown (write `connections N`, N from 1 to %d)", config, maxConnections)
+	if len(words) > 0 {
+		return fmt.Errorf("configuration %q: unknown (write `connections N`, N from 1 to %d, or `fragments N`, N from 0 to %d)", config, maxConnections, maxFragments)
 	}
-	p.engine.table.setLimit(n)
 	return nil
 }
 

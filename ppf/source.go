@@ -35,6 +35,10 @@ type Frame struct {
 	// GSO says that this is a super-packet that the kernel or the card will cut
 	// into segments (NFQA_SKB_GSO).
 	GSO bool
+	// MTU is the longest IP packet that the way out takes, where the engine is to
+	// put fragments together and to cut what is longer; 0 where the kernel does
+	// both, or nobody.
+	MTU int
 	// Time is when the source took the packet, in nanoseconds since 1970.
 	Time int64
 	// ID is the source's own handle of the packet.
@@ -54,6 +58,10 @@ type Frame struct {
 	// CsumStart is where in Head the header begins whose checksum is partial, and
 	// CsumField where in that header it stands; both are 0 where it is complete.
 	CsumStart, CsumField uint16
+	// Done says that what is sent for an accepted frame has been sent in pieces, and
+	// the source has only to forget it; Head and Body are the packet before it was
+	// cut.
+	Done bool
 	// Buf is room for Head.
 	Buf [packet.MaxHeaders]byte
 }

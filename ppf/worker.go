@@ -25,6 +25,13 @@ type worker struct {
 	spent     TimeHistogram
 	timing    *Timing // nil: not measured
 	fate      Fate    // of the last frame, where somebody follows
+
+	fragments *fragments // nil: none has come yet
+	// What a packet that is cut is made of: headers, layer 4, and the result.
+	piece     packet.Out
+	pieceHead [packet.MaxHeaders]byte
+	scratch   []byte
+	pieces    [][]byte
 }
 
 func newWorker(e *Engine, id int) *worker {
@@ -47,7 +54,7 @@ func (w *worker) Handle(batch []Frame) {
 	follower := w.engine.follower.Load()
 	for i := range batch {
 		f := &batch[i]
-		f.Action, f.Head, f.Body, f.CsumStart, f.CsumField, f.Judged = Drop, nil, nil, 0, 0, false
+		f.Action, f.Head, f.Body, f.CsumStart, f.CsumField, f.Judged, f.Done = Drop, nil, nil, 0, 0, false, false
 		if w.timing != nil {
 			start := w.engine.env.Now()
 			w.decide(s, f)
@@ -72,11 +79,14 @@ func (w *worker) barrier() uint64 {
 // Tick does what is due without a packet; see Handler.
 func (w *worker) Tick(now int64) {
 	w.engine.sweep(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fragments != nil {
+		w.fragments.expire(now, nil)
+	}
 	if w.id != 0 {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, tick := range *w.engine.ticks.Load() {
 		tick(now)
 	}
@@ -89,7 +99,7 @@ func (x *Exchange) reset(f *Frame) {
 	x.InDev = Device{f.In, x.worker.engine.env}
 	x.OutDev = Device{f.Out, x.worker.engine.env}
 	x.frame, x.hasKey, x.unchanged, x.counted, x.failOpen, x.foundN, x.value, x.running = f, false, false, false, false, 0, 0, notRunning
-	x.number, x.dropped = 0, false
+	x.number, x.dropped, x.held, x.merged, x.wireLen = 0, false, false, false, f.WireLen
 	x.Out.Reset()
 }
 
@@ -113,6 +123,18 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 	}
 	number, plugin := w.find(s, reason)
 	x.number = number
+	if f.MTU > 0 && reason == packet.ReasonNone && number != 0 && x.In.Has(packet.HasFragment) {
+		switch w.reassemble(number) {
+		case partDone:
+			return
+		case partWhole:
+			if reason = x.In.Parse(f.Link, f.Data); reason == packet.ReasonNone && (x.In.Has(packet.HasFragment) || x.In.Ext().HasFragment) {
+				reason = packet.ReasonIP6ExtOrder // a fragment within fragments
+			}
+			number, plugin = w.find(s, reason)
+			x.number = number
+		}
+	}
 	switch {
 	case number == 0:
 		w.noInstance(s, reason)
@@ -296,8 +318,18 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 		w.countDrop(&w.engineOwn, ReasonOthers, OutcomeDrop)
 		return
 	}
+	if x := &w.x; x.merged {
+		x.unchanged = true
+		f.Head, f.Body = f.Data, nil
+		if r := w.fit(); r != packet.ReasonNone {
+			c.Dropped++
+			w.countDrop(&w.engineOwn, r, OutcomeDrop)
+			return
+		}
+	}
 	c.Unchanged++
 	f.Action = Accept
+	w.sendPieces(c)
 }
 
 // refuseEarly handles a packet that the parse gates refused: its instance's
@@ -312,7 +344,7 @@ func (w *worker) refuseEarly(n InstanceNumber, reason Reason) {
 	}
 	c := &w.engineOwn.flow[ClientToServer]
 	c.In++
-	c.InBytes += uint64(x.frame.WireLen)
+	c.InBytes += uint64(x.wireLen)
 	c.Dropped++
 	x.value = uint64(len(x.frame.Data))
 	w.countDrop(&w.engineOwn, reason, OutcomeDrop)
@@ -339,7 +371,7 @@ func (w *worker) finish(v Verdict) {
 	all := w.countersOf(x.Instance)
 	c := &all.flow[x.Dir]
 	c.In++
-	c.InBytes += uint64(f.WireLen)
+	c.InBytes += uint64(x.wireLen)
 	x.counted = true
 	if x.Conn != nil && x.Quote == nil {
 		half := &x.Conn.Half[x.Dir]
@@ -348,7 +380,8 @@ func (w *worker) finish(v Verdict) {
 		half.Bytes += uint64(f.WireLen)
 	}
 	if v.Action == Accept || v.Action == Repeat {
-		if !x.unchanged {
+		switch {
+		case !x.unchanged:
 			x.setLink(&x.Out)
 			x.Out.SetPartialSum(f.PartialCsum)
 			head, err := x.Out.Encode(f.Buf[:])
@@ -358,6 +391,13 @@ func (w *worker) finish(v Verdict) {
 				f.Head, f.Body = head, x.Out.Payload()
 				f.CsumStart, f.CsumField = x.Out.PartialSumAt(head)
 			}
+		case x.merged:
+			f.Head = f.Data
+		}
+	}
+	if v.Action == Accept || v.Action == Repeat {
+		if r := w.fit(); r != packet.ReasonNone {
+			v = x.Refuse(r, uint64(len(f.Head)+len(f.Body)))
 		}
 	}
 	switch v.Action {
@@ -388,6 +428,7 @@ func (w *worker) finish(v Verdict) {
 		c.Sent++
 	}
 	w.countFindings(all, c)
+	w.sendPieces(c)
 }
 
 // drop carries out a drop, or in monitor sends the received packet unchanged.
@@ -403,6 +444,12 @@ func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
 	if x.failOpen || x.Instance.do(r, x) == DoMonitor {
 		c.Unchanged++
 		f.Action = Accept
+		if x.merged { // what came in pieces goes on so
+			x.unchanged = true
+			f.Head = f.Data
+			w.fit()
+			w.sendPieces(c)
+		}
 		w.countDrop(all, r, OutcomeWouldDrop)
 		return
 	}
@@ -439,7 +486,7 @@ func (w *worker) panicked(fault any) {
 	c := &all.flow[x.Dir]
 	if !x.counted {
 		c.In++
-		c.InBytes += uint64(x.frame.WireLen)
+		c.InBytes += uint64(x.wireLen)
 	}
 	c.Dropped++
 	x.value = uint64(max(x.running, 0))

@@ -110,8 +110,8 @@ func printInstance(i ppf.InstanceInfo, reasons []ppf.ReasonCountInfo) error {
 		}
 		fmt.Printf("%v  number     %v\n    taken at   %s\n    match      %s\n    layer      %d\n    functions  %s\n",
 			ppf.Dir(d), i.Number[d], strings.Join(i.Hooks[d], ", "), i.Match[d], i.Layer[d], strings.Join(i.Chain[d], ","))
-		fmt.Printf("    packets    in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, extra %d\n",
-			f.In, f.Sent, f.Repaired, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Emitted)
+		fmt.Printf("    packets    in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, merged %d, held %d; extra %d, split %d\n",
+			f.In, f.Sent, f.Repaired, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Merged, f.Held, f.Emitted, f.Split)
 	}
 	if len(reasons) == 0 {
 		return nil
@@ -246,8 +246,8 @@ func newStats(g *global) *cobra.Command {
 				name string
 				ppf.FlowCounters
 			}{{"instances", s.Packets}, {"no instance", s.Unmatched}} {
-				fmt.Printf("%-12s in %d = sent %d + unchanged %d + dropped %d + queued %d + stolen %d; extra packets %d\n",
-					f.name, f.In, f.Sent, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Emitted)
+				fmt.Printf("%-12s in %d = sent %d + unchanged %d + dropped %d + queued %d + stolen %d + merged %d + held %d; extra packets %d, split %d\n",
+					f.name, f.In, f.Sent, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Merged, f.Held, f.Emitted, f.Split)
 			}
 			fmt.Printf("connections  %d\n\n", s.Connections)
 			rows := make([][]string, len(s.Sources))

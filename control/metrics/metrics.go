@@ -64,7 +64,7 @@ var families = []Family{
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.In, instance, flow) })},
 	{"promethos_received_bytes_total", "counter", "Bytes that came in, on layer 3.", flowLabels,
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.InBytes, instance, flow) })},
-	{"promethos_packets_total", "counter", "What became of the packets that came in: each is in one result.", []string{"instance", "flow", "result"},
+	{"promethos_packets_total", "counter", "What became of the packets that came in: each is in one result, but for those that are held.", []string{"instance", "flow", "result"},
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) {
 			for _, r := range f.Results() {
 				s.add(r.Count, instance, flow, r.Name)
@@ -74,6 +74,10 @@ var families = []Family{
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.Repaired, instance, flow) })},
 	{"promethos_packets_emitted_total", "counter", "Extra packets of our own: resets, challenge ACKs, ICMP errors.", flowLabels,
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.Emitted, instance, flow) })},
+	{"promethos_packets_held", "gauge", "Fragments that are kept until the others of their packet are there.", flowLabels,
+		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.Held, instance, flow) })},
+	{"promethos_packets_split_total", "counter", "Packets that one was cut into for the way out, but for the first.", flowLabels,
+		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.Split, instance, flow) })},
 	{"promethos_reasons_total", "counter", "How often a reason led to what (promethos reasons --all explains each).", []string{"instance", "flow", "reason", "action"},
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) {
 			for _, r := range f.Reasons {

@@ -68,7 +68,7 @@ func (g *guard) Process(x *ppf.Exchange) ppf.Verdict {
 	if len(b) == 0 || b[0] < packet.ICMPv6RouterSolicitation || b[0] > packet.ICMPv6Redirect || x.In.Ext().Fragment.Offset != 0 {
 		return ppf.Verdict{Action: ppf.Accept}
 	}
-	if n := x.In.Ext().Len(); n > 0 || x.In.Has(packet.HasFragment) {
+	if n := x.In.Ext().Len(); n > 0 || x.In.Has(packet.HasFragment) || x.Reassembled() {
 		return x.Refuse(ReasonExtension, uint64(x.In.IPv6().NextHeader()))
 	}
 	if v, stop := ip.Verify(x); stop {

@@ -23,6 +23,7 @@ type port struct {
 
 	ctl   int          // a socket to ask about the interface
 	index atomic.Int32 // 0 while the interface is gone
+	mtu   atomic.Int32 // the longest IP packet that it sends
 
 	mu     sync.Mutex // guards what follows
 	state  linkState
@@ -92,7 +93,7 @@ func (p *port) ready(index int32, flags uint16) error {
 	return nil
 }
 
-// look asks for the interface's index and flags.
+// look asks for the interface's index, MTU and flags.
 func (p *port) look() (index int32, flags uint16, err error) {
 	req, err := unix.NewIfreq(p.name)
 	if err == nil {
@@ -102,6 +103,10 @@ func (p *port) look() (index int32, flags uint16, err error) {
 		return 0, 0, err
 	}
 	index = int32(req.Uint32())
+	if err := unix.IoctlIfreq(p.ctl, unix.SIOCGIFMTU, req); err != nil {
+		return 0, 0, err
+	}
+	p.mtu.Store(int32(req.Uint32()))
 	if err := unix.IoctlIfreq(p.ctl, unix.SIOCGIFFLAGS, req); err != nil {
 		return 0, 0, err
 	}

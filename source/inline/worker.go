@@ -240,7 +240,7 @@ func (w *worker) fill(f *ppf.Frame, slot int, now int64) {
 	f.Data, f.WireLen = data, length
 	f.Link, f.Hook, f.Wire = packet.LinkEthernet, w.in.hook, wire{w.source}
 	f.In, f.Out = w.rxIndex, w.txIndex
-	f.Time, f.ID = now, uint32(slot)
+	f.Time, f.ID, f.MTU = now, uint32(slot), int(w.out.mtu.Load())
 	w.heads[slot].describe(f)
 }
 
@@ -288,7 +288,7 @@ func (w *worker) forward(frames []ppf.Frame) {
 	n := 0
 	for i := range frames {
 		f := &frames[i]
-		if f.Action == ppf.Drop {
+		if f.Action == ppf.Drop || f.Done {
 			continue
 		}
 		h := &w.heads[f.ID]
@@ -341,6 +341,9 @@ func (w *worker) emit(frame []byte) error {
 	defer w.mu.Unlock()
 	var head vnetHeader
 	_, err := unix.SendmsgBuffers(w.tx, [][]byte{head[:], frame}, nil, nil, 0)
+	if err != nil {
+		w.failed.Add(1)
+	}
 	return err
 }
 

@@ -29,9 +29,21 @@ type Source struct {
 	from    netip.Addr // who sent it
 	told    bool       // the follower has had it
 	emitted [][]byte
-	err     error // of writing
+	waiting []waiting // fragments whose others have not come yet
+	err     error     // of writing
 	buf     []byte
 }
+
+// waiting is a fragment that is held.
+type waiting struct {
+	n              int
+	record         Record
+	instance, flow string
+}
+
+// mtu is that of the links that nearly all captures are made on. Where packets of
+// the capture are longer, its links took more.
+const mtu = 1500
 
 var _ ppf.Source = (*Source)(nil)
 
@@ -54,6 +66,10 @@ func (s *Source) Run(ctx context.Context, handlers []ppf.Handler) error {
 		}
 		s.judge(handlers[0], frames, r)
 	}
+	for _, h := range s.waiting {
+		s.fail(s.report.add(h.n, h.record.Time, ActionHeld, h.instance, h.flow, nil, 0))
+	}
+	s.waiting = nil
 	return s.err
 }
 
@@ -83,6 +99,7 @@ func (s *Source) judge(h ppf.Handler, frames []ppf.Frame, r Record) {
 	f := &frames[0]
 	*f = ppf.Frame{
 		Data: ip, WireLen: r.WireLen - (len(r.Data) - len(ip)), Link: packet.LinkRawIP, Hook: ppf.Forward, Time: now, ID: uint32(s.n),
+		MTU: max(mtu, len(ip)),
 	}
 	if r.Link == LinkEthernet {
 		f.SrcMAC, f.HasMAC = s.head.eth.Src, true
@@ -96,24 +113,58 @@ func (s *Source) judge(h ppf.Handler, frames []ppf.Frame, r Record) {
 
 // Follow is what the engine calls with a packet's fate.
 func (s *Source) Follow(fate *ppf.Fate) {
-	s.told, s.from = true, fate.In.Src()
 	f := fate.Frame
 	flow := ""
 	if fate.Number != 0 {
 		flow = fate.Dir.String()
 	}
+	if fate.Again {
+		s.again(fate)
+		return
+	}
+	s.told, s.from = true, fate.In.Src()
+	if fate.Held {
+		r := s.record
+		r.Data = slices.Clone(r.Data)
+		s.waiting = append(s.waiting, waiting{s.n, r, fate.Instance, flow})
+		return
+	}
 	action := actionOf(fate)
 	number := 0
 	switch {
-	case action == ActionUnmatched || f.Action != ppf.Drop && f.Head == nil:
+	case len(fate.Pieces) > 0:
+		number = s.writeIP(fate.Pieces[0], &s.head, s.record.Time)
+	case f.Action != ppf.Drop && f.Head == nil:
 		number = s.write(s.record)
 	case f.Action != ppf.Drop:
 		number = s.writeIP(slices.Concat(f.Head, f.Body), &s.head, s.record.Time)
 	case action == ActionDropped && s.drops != nil:
-		s.drop(fate)
+		s.drop(s.record, fate.Causes)
 	}
 	s.fate(s.record.Time, action, fate.Instance, flow, fate.Causes, number)
+	for _, piece := range fate.Pieces[min(1, len(fate.Pieces)):] {
+		s.fate(s.record.Time, ActionSplit, fate.Instance, flow, nil, s.writeIP(piece, &s.head, s.record.Time))
+	}
 	s.flushEmitted(fate.Instance, flow)
+}
+
+// again says what became of a fragment that was held.
+func (s *Source) again(fate *ppf.Fate) {
+	i := slices.IndexFunc(s.waiting, func(h waiting) bool { return uint32(h.n) == fate.Frame.ID })
+	if i < 0 {
+		s.fail(fmt.Errorf("replay packet %d: the engine tells what became of it twice", fate.Frame.ID))
+		return
+	}
+	h := s.waiting[i]
+	s.waiting = slices.Delete(s.waiting, i, i+1)
+	action := ActionMerged
+	if len(fate.Causes) > 0 {
+		action = ActionDropped
+		if s.drops != nil {
+			s.drop(h.record, fate.Causes)
+		}
+	}
+	s.fail(s.report.add(h.n, h.record.Time, action, h.instance, h.flow, fate.Causes, 0))
 }
 
 // actionOf sorts a packet's fate.
@@ -133,16 +184,16 @@ func actionOf(fate *ppf.Fate) Action {
 }
 
 // drop keeps a packet that was dropped, as it was received.
-func (s *Source) drop(fate *ppf.Fate) {
+func (s *Source) drop(r Record, causes []ppf.Cause) {
 	comment := ""
-	for _, c := range fate.Causes {
+	for _, c := range causes {
 		info := c.Reason.Info()
 		if comment != "" {
 			comment += "; "
 		}
 		comment += fmt.Sprintf("%v %s: %s %d", c.Outcome, info.Name, info.Field, c.Value)
 	}
-	s.fail(s.drops.Write(s.record, comment))
+	s.fail(s.drops.Write(r, comment))
 }
 
 // write sends a packet on and gives its number in the file.
