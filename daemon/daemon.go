@@ -30,8 +30,8 @@ const Version = "0.1.0"
 // maxWorkers bounds the queues; more than cores help nobody.
 const maxWorkers = 16
 
-// SelftestResult is where the web page looks for the result of
-// `promethos selftest --cve --json`.
+// SelftestResult is where `promethos selftest` keeps its result, and the web page
+// looks for it.
 const SelftestResult = "/var/lib/promethos/selftest.json"
 
 // Options configure a daemon.

@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/promethos/promethos/lab"
 )
@@ -18,9 +21,16 @@ func selftest(t *testing.T, args ...string) (report struct {
 }, status int) {
 	t.Helper()
 	lab.Require(t)
-	r := here(t, append([]string{"--json", "selftest", "--cve"}, args...)...)
+	kept := filepath.Join(t.TempDir(), "state", "selftest.json")
+	r := here(t, append([]string{"--json", "selftest", "--cve", "--result", kept}, args...)...)
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
 		t.Fatalf("%v: %v", err, r)
+	}
+	var printed, file any
+	check(t, json.Unmarshal([]byte(r.out), &printed))
+	check(t, json.Unmarshal(must(os.ReadFile(kept))(t), &file))
+	if d := cmp.Diff(printed, file); d != "" {
+		t.Errorf("what is kept for the web page is another result: %s", d)
 	}
 	return report, r.status
 }

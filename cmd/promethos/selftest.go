@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
@@ -22,6 +27,10 @@ import (
 
 // selftestReport is `selftest --cve --json`.
 type selftestReport struct {
+	Time    time.Time `json:"time"` // of its end
+	Version string    `json:"version"`
+	Config  string    `json:"config,omitempty"` // the file whose instances were used
+
 	Mode string            `json:"mode"`
 	Rows []lab.SelftestRow `json:"rows"`
 	// Violations are what broke of the six properties meanwhile.
@@ -29,7 +38,7 @@ type selftestReport struct {
 }
 
 func newSelftest(g *global) *cobra.Command {
-	var path string
+	var path, result string
 	var cve bool
 	c := &cobra.Command{
 		Use:   "selftest --cve",
@@ -46,21 +55,72 @@ forwarding, and its twin without the fault arrives through the proxy in the same
 run. What is known from one published sentence only counts as excluded by
 construction. The exit status is 1 if a trigger that is known well arrives, or if
 meanwhile anything malformed or ambiguous arrived, a packet was lost without a
-reason, or the program came to harm.`,
+reason, or the program came to harm.
+
+The result is kept in --result for the web page of the daemon; "" keeps none. Who
+may not write there by default is told, and has it on standard output.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			if !cve {
 				return usageError{errors.New("selftest: say what to test (usage: promethos selftest --cve)")}
 			}
-			return inLab(func() error { return selftest(g, path) })
+			return inLab(func() error { return selftest(g, path, keep{result, c.Flags().Changed("result")}) })
 		},
 	}
 	c.Flags().BoolVar(&cve, "cve", false, "the triggers of published vulnerabilities")
 	c.Flags().StringVarP(&path, "config", "c", "", "configuration `FILE` whose instances are used")
+	c.Flags().StringVar(&result, "result", daemon.SelftestResult, "`FILE` that keeps the result")
 	return c
 }
 
-func selftest(g *global, path string) error {
+// keep says where a result is kept, and whether it was asked for.
+type keep struct {
+	file  string
+	asked bool
+}
+
+// write keeps a result, in place of the one before in one step. What was not asked
+// for and is not permitted is told only: anybody may run the test.
+func (k keep) write(r *selftestReport) error {
+	if k.file == "" {
+		return nil
+	}
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = replaceFile(k.file, text)
+	}
+	if err != nil && !k.asked && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
+		fmt.Fprintf(os.Stderr, "promethos: the result is not kept for the web page: %v\n", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("selftest: keep the result: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file that all may read; who reads it meanwhile gets the old
+// one.
+func replaceFile(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return err
+}
+
+func selftest(g *global, path string, k keep) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -71,7 +131,7 @@ func selftest(g *global, path string) error {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	report := selftestReport{Mode: mode, Violations: []string{}}
+	report := selftestReport{Version: daemon.Version, Config: path, Mode: mode, Violations: []string{}}
 	var before proof.Vitals
 	report.Rows, err = lab.Selftest(ctx, lab.SelftestOptions{
 		Program: program, Configure: configure,
@@ -94,6 +154,10 @@ func selftest(g *global, path string) error {
 		},
 	})
 	if err != nil {
+		return err
+	}
+	report.Time = time.Now()
+	if err = k.write(&report); err != nil {
 		return err
 	}
 	if g.json {

@@ -56,7 +56,7 @@ func TestPageInBrowser(t *testing.T) {
 		t.Fatalf("chromium: %v", err)
 	}
 	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(out), " ")
-	for _, want := range []string{"version v, process 7", "plc", "tcp.flags.null", "drop", "repair", "192.0.2.1:40000", "CVE-2020-11896", "stopped", "queue 7", "ip.options"} {
+	for _, want := range []string{"version v, process 7", "plc", "tcp.flags.null", "drop", "repair", "192.0.2.1:40000", "CVE-2020-11896", "stopped", "04/03/2026", "version 0.9.9", "1 of 1 held", "FAILED: P1", "queue 7", "ip.options"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not show %q:\n%s", want, text)
 		}

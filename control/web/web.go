@@ -41,7 +41,7 @@ const (
 
 // Options configure a Server.
 type Options struct {
-	// Selftest is where the result of the last `selftest --cve --json` lies.
+	// Selftest is where `promethos selftest` keeps its result.
 	Selftest string
 }
 

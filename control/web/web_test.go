@@ -57,7 +57,7 @@ func get(t *testing.T, h http.Handler, method, host, path string) *httptest.Resp
 	return w
 }
 
-const selftest = `{"mode":"repair","rows":[{"cve":"CVE-2020-11896","family":"Ripple20","check":"ip.protocol","verdict":"stopped","evidence":"trigger","twin":"arrived","baselines":{"forwarding":"arrived"}}]}`
+const selftest = `{"time":"2026-03-04T12:00:00Z","version":"0.9.9","mode":"repair","violations":["P1: a frame is malformed"],"rows":[{"cve":"CVE-2020-11896","family":"Ripple20","check":"ip.protocol","verdict":"stopped","evidence":"trigger","twin":"arrived","baselines":{"forwarding":"arrived"}}]}`
 
 func TestOverview(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "selftest.json")

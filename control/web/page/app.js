@@ -109,7 +109,14 @@ function showDrops(list) {
 }
 
 function showSelftest(result) {
-  const good = {stopped: "good", rebuilt: "good", "not-covered": "bad", unpublished: "none"};
+  const good = {stopped: "good", rebuilt: "good", arrived: "bad", "not-covered": "bad", unpublished: "none"};
+  const rows = result?.rows ?? [];
+  const held = rows.filter((r) => good[r.verdict] === "good").length;
+  const violations = result?.violations ?? [];
+  get("selftest-when").replaceChildren(...(result ? [
+    `${result.time ? `${new Date(result.time).toLocaleString("en-GB")}, ` : ""}version ${result.version ?? "unknown"}, ${result.config || "all that this build has"}, mode ${result.mode}: ${held} of ${rows.length} held`,
+    ...violations.map((v) => element("div", `FAILED: ${v}`, "bad")),
+  ] : []));
   table("selftest", [
     ["CVE", "", (r) => r.cve],
     ["Family", "", (r) => r.family],
@@ -118,7 +125,7 @@ function showSelftest(result) {
     ["Evidence", "", (r) => r.evidence],
     ["Plain forwarding", "", (r) => r.baselines?.forwarding ?? ""],
     ["Legitimate twin", "", (r) => r.twin],
-  ], result?.rows ?? [], "No result yet: promethos selftest --cve --json > /var/lib/promethos/selftest.json");
+  ], rows, "No result yet: promethos selftest --cve");
 }
 
 function show(o, connections) {
