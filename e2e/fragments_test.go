@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/promethos/promethos/lab"
@@ -27,8 +28,10 @@ func fragmented(t *testing.T, l *lab.Lab, d *daemon) {
 		}
 		check(t, s.Close())
 	}
-	if list := d.reasons(t); len(list) > 0 {
-		t.Errorf("something was dropped or repaired: %+v", list)
+	for _, r := range d.reasons(t) { // kernels report themselves as listeners, too
+		if strings.HasPrefix(r.Reason, "ip.") || strings.HasPrefix(r.Reason, "udp.") {
+			t.Errorf("%s counted %d times", r.Reason, r.Count)
+		}
 	}
 }
 
