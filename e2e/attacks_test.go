@@ -9,9 +9,15 @@ import (
 	"github.com/promethos/promethos/lab"
 )
 
-// attack sends attacks from the client and says what the server's side saw.
-// judged, if not nil, waits until the proxy has seen them.
+// attack sends attacks that are to be stopped from the client and says what the
+// server's side saw. judged, if not nil, waits until the proxy has seen them.
 func attack(t *testing.T, l *lab.Lab, env lab.AttackEnv, attacks []lab.Attack, judged func()) map[string]lab.Outcome {
+	t.Helper()
+	return attackExpecting(t, l, env, attacks, lab.Stopped, judged)
+}
+
+// attackExpecting is attack where the server should see something of each.
+func attackExpecting(t *testing.T, l *lab.Lab, env lab.AttackEnv, attacks []lab.Attack, expected lab.Outcome, judged func()) map[string]lab.Outcome {
 	t.Helper()
 	capture := must(l.Server.Capture(lab.CaptureOptions{}))(t)
 	sender := must(l.Client.RawSender(lab.EndInterface))(t)
@@ -23,6 +29,9 @@ func attack(t *testing.T, l *lab.Lab, env lab.AttackEnv, attacks []lab.Attack, j
 	}
 	if judged != nil {
 		judged()
+	}
+	for _, a := range attacks {
+		check(t, a.Await(within(t, patience), env, capture, expected))
 	}
 	settle(t, l)
 	if s := must(capture.Stop())(t); s.Dropped > 0 {
@@ -49,19 +58,43 @@ func (d *daemon) dropped(t *testing.T, n int) {
 	})
 }
 
-// settled is how long a packet may be on its way at most.
+// judged waits until the daemon has counted the reason of each attack that
+// is sent after its call.
+func (d *daemon) judged(t *testing.T, attacks []lab.Attack) func() {
+	t.Helper()
+	want := map[string]uint64{}
+	for _, a := range attacks {
+		if want[a.Reason] == 0 {
+			want[a.Reason] = d.counted(t, a.Reason)
+		}
+		want[a.Reason]++
+	}
+	return func() {
+		t.Helper()
+		for reason, n := range want {
+			eventually(t, fmt.Sprintf("%s counted %d times", reason, n), func() (bool, string) {
+				return d.counted(t, reason) >= n, fmt.Sprintf("%+v", d.reasons(t))
+			})
+		}
+	}
+}
+
+// settled is how long an answer is waited for that should not come.
 const settled = 300 * time.Millisecond
 
-// settle waits until nothing is on its way between client and server any more:
-// a ping goes behind what was sent, and what the proxy holds goes out meanwhile.
+// settle lets what should not arrive do so, if it would: a ping goes behind what
+// was sent, and what the proxy holds goes out meanwhile. What should arrive is
+// waited for by itself.
 func settle(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	for range 3 {
 		// On a busy machine an answer takes long, and what is waited for as well.
 		if !l.Inline() { // where the proxy has no address
-			must(l.Client.Ping(within(t, patience), l.Proxy.IPv4, lab.EchoOptions{Timeout: patience / 10}))(t)
+			must(l.Client.Ping(within(t, patience), l.Proxy.IPv4, lab.EchoOptions{Timeout: refusedWithin}))(t)
 		}
-		must(l.Client.Ping(within(t, patience), l.Server.IPv4, lab.EchoOptions{Timeout: patience / 10}))(t)
+		if r := must(l.Client.Ping(within(t, patience), l.Server.IPv4, lab.EchoOptions{Timeout: refusedWithin}))(t); r.Received == 0 {
+			return // no ping gets there
+		}
 	}
 }
 
@@ -71,7 +104,7 @@ func TestAttacks(t *testing.T) {
 	l := up(t, lab.Options{NoOffloads: true})
 	w := web(t, l.Server)
 	env := must(l.AttackEnv(port(t, w.Addr)))(t)
-	for name, outcome := range attack(t, l, env, lab.Attacks(), nil) {
+	for name, outcome := range attackExpecting(t, l, env, lab.Attacks(), lab.Arrived, nil) {
 		if outcome != lab.Arrived {
 			t.Errorf("without the proxy: %s: %v, want arrived", name, outcome)
 		}
@@ -98,16 +131,11 @@ func (d *daemon) withstands(t *testing.T, l *lab.Lab, env lab.AttackEnv, attacks
 	t.Helper()
 	for _, a := range attacks {
 		t.Run(a.Name, func(t *testing.T) {
-			before := d.counted(t, a.Reason)
-			outcome := attack(t, l, env, []lab.Attack{a}, func() {
-				eventually(t, "reason "+a.Reason+" counted", func() (bool, string) {
-					return d.counted(t, a.Reason) > before, fmt.Sprint(d.reasons(t))
-				})
-			})[a.Name]
-			want := lab.Stopped
+			want, list := lab.Stopped, []lab.Attack{a}
 			if a.Repairable {
 				want = lab.Rebuilt
 			}
+			outcome := attackExpecting(t, l, env, list, want, d.judged(t, list))[a.Name]
 			if outcome != want {
 				t.Errorf("%s: %v, want %v", a.About, outcome, want)
 			}
@@ -168,7 +196,7 @@ func TestAttacksMonitor(t *testing.T) {
 	judged := func() {
 		eventually(t, "the attack judged", func() (bool, string) { return d.counted(t, a.Reason) > 0, "no " + a.Reason })
 	}
-	if outcome := attack(t, l, env, []lab.Attack{a}, judged)[a.Name]; outcome != lab.Arrived {
+	if outcome := attackExpecting(t, l, env, []lab.Attack{a}, lab.Arrived, judged)[a.Name]; outcome != lab.Arrived {
 		t.Errorf("%s: %v, want arrived", a.Name, outcome)
 	}
 	for _, r := range d.reasons(t) {

@@ -42,7 +42,7 @@ func TestContainment(t *testing.T) {
 	}
 	d.event(t, "endless loop: it used up its fuel")
 	d.event(t, "disabled after 3 faults")
-	if other, err := l.Client.Dial(within(t, patience/10), "tcp4", hostPort(l.Server, "tcp4", e)); err == nil {
+	if other, err := l.Client.Dial(within(t, refusedWithin), "tcp4", hostPort(l.Server, "tcp4", e)); err == nil {
 		other.Close()
 		t.Error("the flow of a disabled module is open")
 	}

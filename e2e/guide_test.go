@@ -19,6 +19,8 @@ func TestOperatorGuide(t *testing.T) {
 	l := up(t, lab.Options{})
 	p := port(t, web(t, l.Server).Addr)
 	configuration := "version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: " + l.Server.IPv4.String() + "}\n    chain: [tcp]\n"
+	// However long it takes, the client does not run out of ports.
+	check(t, l.Client.Sysctl("net/ipv4/tcp_tw_reuse", "1"))
 	d := start(t, l, configuration)
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "promethos.yaml"), configuration)

@@ -108,7 +108,7 @@ func TestHTTPSlowClients(t *testing.T) {
 	var slow sync.WaitGroup
 	dial := func(request string) net.Conn {
 		c := must(l.Client.Dial(t.Context(), "tcp", listen))(t)
-		check(t, c.SetDeadline(time.Now().Add(2*patience)))
+		check(t, c.SetDeadline(time.Now().Add(patience)))
 		if _, err := io.WriteString(c, request); err != nil {
 			t.Error(err)
 		}

@@ -82,6 +82,9 @@ func TestUnreachablesArrive(t *testing.T) {
 	for _, e := range list {
 		check(t, sender.Send(e))
 	}
+	for _, version := range []byte{0x45, 0x60} {
+		must(capture.Wait(within(t, patience), func(f lab.Frame) bool { return f.Data[14] == version }))(t)
+	}
 	settle(t, l)
 	if s := must(capture.Stop())(t); s.Frames != uint64(len(list)) {
 		t.Errorf("%d of %d arrived", s.Frames, len(list))

@@ -42,8 +42,12 @@ func (b builder) Run() int {
 	return b.m.Run()
 }
 
-// patience bounds what a test waits for; nothing that works takes so long.
-const patience = 30 * time.Second
+// patience bounds what a test waits for; nothing that works takes so long, on
+// however busy a machine.
+const patience = 2 * time.Minute
+
+// refusedWithin is how long a connection that cannot come about is tried.
+const refusedWithin = time.Second
 
 // within is a context for one step of a test.
 func within(t *testing.T, d time.Duration) context.Context {

@@ -115,7 +115,7 @@ func matrixVolume() volume {
 func transfers(t *testing.T, v volume, client, server *lab.Host, network string, httpPort, echoPort uint16) {
 	t.Helper()
 	s := at(hostPort(server, network, httpPort))
-	must(client.Download(within(t, 4*patience), s.DataURL(v.down, 1)))(t)
-	must(client.Upload(within(t, 4*patience), s.UploadURL(), v.up, 2))(t)
-	must(client.ShortConnections(within(t, 4*patience), hostPort(server, network, echoPort), v.short, 8, 512))(t)
+	must(client.Download(within(t, patience), s.DataURL(v.down, 1)))(t)
+	must(client.Upload(within(t, patience), s.UploadURL(), v.up, 2))(t)
+	must(client.ShortConnections(within(t, patience), hostPort(server, network, echoPort), v.short, 8, 512))(t)
 }

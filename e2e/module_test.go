@@ -137,7 +137,7 @@ func TestModuleLife(t *testing.T) {
 	wrong("nosuch", "module", "load", "nosuch")
 	wrong("nosuch.wasm", "module", "load", filepath.Join(dir, "nosuch.wasm"))
 	d.do(t, "module", "unload", "--force", "count")
-	if r, err := l.Client.Dial(within(t, patience/10), "tcp4", hostPort(l.Server, "tcp4", p)); err == nil {
+	if r, err := l.Client.Dial(within(t, refusedWithin), "tcp4", hostPort(l.Server, "tcp4", p)); err == nil {
 		r.Close()
 		t.Error("the server was reached without the chain's module")
 	}

@@ -19,7 +19,7 @@ func TestOverride(t *testing.T) {
 	sends := func(want lab.Outcome) {
 		t.Helper()
 		before := d.counted(t, null.Reason)
-		got := attack(t, l, env, []lab.Attack{null}, func() {
+		got := attackExpecting(t, l, env, []lab.Attack{null}, want, func() {
 			eventually(t, "judged", func() (bool, string) { return d.counted(t, null.Reason) > before, "" })
 		})
 		if got[null.Name] != want {

@@ -18,7 +18,7 @@ func curl(t *testing.T, client *lab.Host, s *lab.HTTPServer) {
 	need(t, "curl")
 	const size, seed = 20_000_000, 5
 	file := filepath.Join(t.TempDir(), "body")
-	r := execute(t, client, "curl", "--silent", "--show-error", "--fail", "--globoff", "--max-time", "30", "--output", file, s.DataURL(size, seed))
+	r := execute(t, client, "curl", "--silent", "--show-error", "--fail", "--globoff", "--output", file, s.DataURL(size, seed))
 	if r.status != 0 {
 		t.Fatalf("curl: status %d: %s", r.status, r.errors)
 	}

@@ -85,7 +85,7 @@ func TestTimeExceeded(t *testing.T) {
 				if err := sender.Send(syn); err != nil {
 					t.Fatal(err)
 				}
-				answer, err := capture.Wait(within(t, patience/10), func(frame lab.Frame) bool {
+				answer, err := capture.Wait(within(t, patience), func(frame lab.Frame) bool {
 					return !frame.Outgoing && exceeded(frame.Data)
 				})
 				must(capture.Stop())(t)

@@ -18,10 +18,14 @@ func TestProof(t *testing.T) {
 	// Pings pass the chain [tcp] by.
 	only := lab.CaptureOptions{Filter: func(f []byte) bool { return len(f) > 23 && (f[12] == 0x86 && f[20] != 58 || f[12] == 8 && f[23] == 6) }}
 	atClient, atServer := must(l.Client.Capture(only))(t), must(l.Server.Capture(only))(t)
-	attack(t, l, env, attacksOn("tcp"), nil)
+	attacks := attacksOn("tcp")
+	attack(t, l, env, attacks, d.judged(t, attacks))
 	must(l.Client.Download(within(t, patience), at(hostPort(l.Server, "tcp4", env.Port)).DataURL(1_000_000, 8)))(t)
-	for _, c := range []*lab.Capture{atClient, atServer} {
+	captures := []*lab.Capture{atClient, atServer}
+	for _, c := range captures { // both ends before either capture does
 		must(c.Wait(within(t, patience), proof.Ends))(t)
+	}
+	for _, c := range captures {
 		must(c.Stop())(t)
 	}
 	for _, frames := range [][]lab.Frame{atServer.Frames(), atClient.Frames()} {

@@ -59,7 +59,7 @@ func TestProtectBridge(t *testing.T) {
 	if !reaches(t, l.Client, at4(l.Server, allowed)) {
 		t.Error("the allowed port cannot be reached")
 	}
-	if reaches(t, l.Client, at4(l.Server, other)) {
+	if !unreached(t, l.Client, at4(l.Server, other)) {
 		t.Error("another port can be reached")
 	}
 	if !reaches(t, l.Server, at4(l.Client, ofClient)) {

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/lab"
@@ -158,12 +157,12 @@ func TestReadmeModule(t *testing.T) {
 	if _, err := l.Client.ShortConnections(t.Context(), good.Addr, 3, 1, 10); err != nil {
 		t.Errorf("port 502: %v", err)
 	}
-	refused := l.Client.Command(t.Context(), binary, "reasons", "--control", proxy.Control)
-	if c, err := l.Client.Dial(within(t, time.Second), "tcp", other.Addr); err == nil {
+	if c, err := l.Client.Dial(within(t, refusedWithin), "tcp", other.Addr); err == nil {
 		c.Close()
 		t.Error("port 503 was reached")
 	}
-	if out, err := refused.CombinedOutput(); err != nil || !strings.Contains(string(out), "oneport.refused") {
-		t.Errorf("reasons: %v\n%s", err, out)
-	}
+	eventually(t, "oneport.refused counted", func() (bool, string) {
+		r := execute(t, l.Client, binary, "reasons", "--control", proxy.Control)
+		return strings.Contains(r.out, "oneport.refused"), r.String()
+	})
 }

@@ -160,7 +160,7 @@ func TestInstancesUnderTraffic(t *testing.T) {
 	check(t, l.Client.Sysctl("net/ipv4/tcp_tw_reuse", "1"))
 	d := withServer(t, l, "forward", p, "")
 	stop, done := make(chan struct{}), make(chan error, 1)
-	ctx := within(t, 4*patience)
+	ctx := within(t, patience)
 	go func() {
 		for {
 			select {

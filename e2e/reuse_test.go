@@ -1,11 +1,30 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"net"
+	"syscall"
 	"testing"
 
 	"github.com/promethos/promethos/lab"
 )
+
+// redial connects from a host with few ports, as soon as one of them is free: a
+// port is when the server has acknowledged the end of the connection before.
+func redial(t *testing.T, h *lab.Host, network, addr string) (c net.Conn) {
+	t.Helper()
+	eventually(t, "a free port", func() (bool, string) {
+		var err error
+		c, err = h.Dial(within(t, patience), network, addr)
+		if err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			t.Fatal(err)
+		}
+		return err == nil, fmt.Sprint(err)
+	})
+	return c
+}
 
 // TestPortReuse opens connection after connection from the same four ports. The
 // server closes first and keeps TIME-WAIT, so that the client's ports are free at
@@ -36,7 +55,7 @@ func TestPortReuse(t *testing.T) {
 	d := withServer(t, l, "forward", p, notAdopting)
 	for _, f := range families {
 		for i := range connections {
-			c := must(l.Client.Dial(within(t, patience/6), f.network, hostPort(l.Server, f.network, p)))(t)
+			c := redial(t, l.Client, f.network, hostPort(l.Server, f.network, p))
 			text, err := io.ReadAll(c)
 			if err != nil || string(text) != "hello" {
 				t.Fatalf("%s: connection %d: %q, %v", f.name, i+1, text, err)

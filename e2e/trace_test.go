@@ -13,23 +13,24 @@ import (
 // a file that tshark opens.
 func TestTrace(t *testing.T) {
 	l := up(t, lab.Options{})
-	p := port(t, web(t, l.Server).Addr)
-	d := start(t, l, "version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: "+l.Server.IPv4.String()+"}\n    chain: [tcp]\n")
-	ctx := within(t, patience)
-	download := func() error {
-		_, err := l.Client.Download(ctx, at(hostPort(l.Server, "tcp4", p)).DataURL(1000, 1))
+	// What ends the connection of the first trace must not stand in the second one: an
+	// instance for each.
+	p, q := port(t, web(t, l.Server).Addr), port(t, web(t, l.Server).Addr)
+	d := start(t, l, protect("forward", p, "", l.Server)+echoInstance("forward", l.Server, q))
+	download := func(p uint16) error {
+		_, err := l.Client.Download(within(t, patience), at(hostPort(l.Server, "tcp4", p)).DataURL(1000, 1))
 		return err
 	}
 	// trace runs the command and downloads once it says that it watches.
-	trace := func(args ...string) result {
+	trace := func(instance string, p uint16, args ...string) result {
 		t.Helper()
-		args = append([]string{"--control", d.Control, "trace", "web", "-n", "6"}, args...)
+		args = append([]string{"--control", d.Control, "trace", instance, "-n", "6"}, args...)
 		c := l.Proxy.Command(within(t, patience), program, args...)
 		downloaded, ended := false, make(chan error, 1)
 		c.Stderr = writerFunc(func(b []byte) (int, error) {
 			if !downloaded && strings.Contains(string(b), "tracing") {
 				downloaded = true
-				go func() { ended <- download() }()
+				go func() { ended <- download(p) }()
 			}
 			return len(b), nil
 		})
@@ -41,7 +42,7 @@ func TestTrace(t *testing.T) {
 		check(t, <-ended)
 		return result{args: args, out: out.String()}
 	}
-	text := trace().out
+	text := trace("web", p).out
 	for _, want := range []string{"instance web, flow cs: accept", "instance web, flow sc: accept", "tcp.flags", "SYN", "RECEIVED", "SENT", "ip.src", l.Client.IPv4.String()} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the terminal does not show %q:\n%s", want, text)
@@ -53,10 +54,10 @@ func TestTrace(t *testing.T) {
 	}
 	need(t, "tshark")
 	file := filepath.Join(t.TempDir(), "t.pcapng")
-	trace("-w", file)
+	trace("echo", q, "-w", file)
 	r := executeHere(t, "tshark", "-n", "-r", file, "-T", "fields", "-e", "frame.comment", "-e", "tcp.flags.syn")
 	lines := strings.Split(strings.TrimSpace(r.out), "\n")
-	if r.status != 0 || len(lines) != 12 || !strings.HasPrefix(lines[0], "instance web, flow cs: accept") || !strings.HasPrefix(lines[1], "sent in place of packet 1") {
+	if r.status != 0 || len(lines) != 12 || !strings.HasPrefix(lines[0], "instance echo, flow cs: accept") || !strings.HasPrefix(lines[1], "sent in place of packet 1") {
 		t.Errorf("tshark reads %d packets, want 12: %v", len(lines), r)
 	}
 	if out := d.try(t, "trace", "none", "-n", "1"); out.status != 1 || !strings.Contains(out.errors, "there is none") {

@@ -34,8 +34,8 @@ func TestUnprivileged(t *testing.T) {
 	check(t, err)
 	check(t, os.WriteFile(binary, b, 0o755))
 	file, socket := filepath.Join(dir, "promethos.yaml"), filepath.Join(dir, "control.sock")
-	listen := func() string { // a port that is free now
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	listen := func() string { // a port that is free, at an address that nobody else takes one of
+		l, err := net.Listen("tcp", "127.77.0.1:0")
 		check(t, err)
 		defer l.Close()
 		return l.Addr().String()
@@ -52,7 +52,7 @@ func TestUnprivileged(t *testing.T) {
 		}
 		return c
 	}
-	ctx := within(t, patience)
+	ctx := t.Context()
 	daemon := user(ctx, "run", "-c", file)
 	stderr, err := daemon.StderrPipe()
 	check(t, err)

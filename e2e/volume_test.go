@@ -22,9 +22,9 @@ func TestGigabyte(t *testing.T) {
 		s := at(hostPort(l.Server, f.network, port(t, w.Addr)))
 		var got lab.Transfer
 		if i == 0 {
-			got = must(l.Client.Download(within(t, 10*patience), s.DataURL(gigabyte, 7)))(t)
+			got = must(l.Client.Download(within(t, 2*patience), s.DataURL(gigabyte, 7)))(t)
 		} else {
-			got = must(l.Client.Upload(within(t, 10*patience), s.UploadURL(), gigabyte, 8))(t)
+			got = must(l.Client.Upload(within(t, 2*patience), s.UploadURL(), gigabyte, 8))(t)
 		}
 		t.Logf("%s: %.1f Gbit/s", f.name, got.BitsPerSecond()/1e9)
 	}
@@ -60,7 +60,7 @@ func TestShortConnections(t *testing.T) {
 	t.Cleanup(func() { check(t, echo.Close()) })
 	d := withServer(t, l, "forward", port(t, echo.Addr), "")
 	for _, f := range families {
-		r := must(l.Client.ShortConnections(within(t, 4*patience), hostPort(l.Server, f.network, port(t, echo.Addr)), connections/2, 16, 512))(t)
+		r := must(l.Client.ShortConnections(within(t, patience), hostPort(l.Server, f.network, port(t, echo.Addr)), connections/2, 16, 512))(t)
 		t.Logf("%s: p50 %v, p99 %v, max %v", f.name, r.P50, r.P99, r.Max)
 		if r.Connections != connections/2 {
 			t.Errorf("%s: %d connections of %d", f.name, r.Connections, connections/2)
