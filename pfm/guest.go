@@ -15,6 +15,7 @@ var (
 	area       [AreaSize]byte
 	packetX    = NewExchange(calls{}, area[AreaDescriptor:])
 	message    = NewMessage(calls{}, area[AreaDescriptor:])
+	stream     = NewStream(calls{}, area[AreaDescriptor:])
 	bindings   []*Binding
 	processors []Ready
 	hostReason []uint32 // the host's number of each reason
@@ -64,6 +65,13 @@ func exportProcess(uint32) {
 func exportMessage(uint32) {
 	v := message.Judge(processors[message.Handle()].Message)
 	message.Answer(v, v.number())
+}
+
+//go:wasmexport promethos_stream
+func exportStream(uint32) {
+	stream.Reset()
+	v := processors[stream.Handle()].Stream(stream)
+	stream.Answer(v, v.number())
 }
 
 // number is the host's number of the verdict's reason, 0 for none.

@@ -30,9 +30,11 @@ const (
 // Function is one user function, in the order of the manifest.
 type Function struct {
 	Name string
-	// Bind makes a function of level packet ready for one proxy instance, and
-	// BindMessage one of level message. An error refuses the configuration.
+	// Bind makes a function of level packet ready for one proxy instance,
+	// BindStream one of level stream, and BindMessage one of level message. An
+	// error refuses the configuration.
 	Bind        func(b *Binding) (Processor, error)
+	BindStream  func(b *Binding) (StreamProcessor, error)
 	BindMessage func(b *Binding) (*MessageProcessor, error)
 }
 
@@ -40,12 +42,15 @@ type Function struct {
 // Bind gave. It is for hosts.
 type Ready struct {
 	Packet  Processor
+	Stream  StreamProcessor
 	Message *MessageProcessor
 }
 
 // Ready calls the Bind that the function has; it is for hosts.
 func (f *Function) Ready(b *Binding) (r Ready, err error) {
 	switch {
+	case f.BindStream != nil:
+		r.Stream, err = f.BindStream(b)
 	case f.BindMessage != nil:
 		r.Message, err = f.BindMessage(b)
 	default:
@@ -138,6 +143,10 @@ type Host interface {
 	WantBody(limit uint32, need bool) bool
 	Body(from int, to []byte) int
 	SetBody(b []byte) bool
+
+	Pass(n uint32)
+	Skip(n uint32)
+	Send(b []byte)
 }
 
 // ExtraPacket is the number of the packet that Emit sends.

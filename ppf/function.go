@@ -58,6 +58,9 @@ type UserFunction struct {
 	ExchangesAddress bool
 	// Passes says that the function may send a received packet unchanged.
 	Passes bool
+	// HandsOn says that a function of level stream ends no connection: another one
+	// has to stand behind it.
+	HandsOn bool
 	// Lasting says that what BindStream or BindMessage gave goes on by itself with
 	// the next version of the module: sessions need not end for a reload of it.
 	Lasting bool

@@ -30,6 +30,9 @@ type Session struct {
 	ClientAddr, ServerAddr netip.AddrPort
 	// TLS says that the client's connection is encrypted up to us.
 	TLS bool
+	// Private says that a function of the chain keeps state with this session's
+	// connections to the server: they are not shared with others.
+	Private bool
 	// Messages are the message functions of the chain, bound, in order.
 	Messages []any
 
@@ -188,7 +191,7 @@ func (p *ProxyInstance) source() SourceKind {
 // (DESIGN section 5).
 func (e *Engine) checkLevels(proxy *ProxyInstance, chain []string) error {
 	source := proxy.source()
-	level, before := LevelPacket, ""
+	level, before, handsOn := LevelPacket, "", false
 	for _, name := range chain {
 		f, ok := e.functions.Lookup(name)
 		if !ok {
@@ -202,9 +205,11 @@ func (e *Engine) checkLevels(proxy *ProxyInstance, chain []string) error {
 		case f.Level == LevelPacket && source == SourceListen:
 			return fmt.Errorf("function %q: works on packets, of which source: listen has none (leave it out)", name)
 		}
-		level, before = max(f.Level, f.Produces), name
+		level, before, handsOn = max(f.Level, f.Produces), name, f.HandsOn
 	}
 	switch {
+	case handsOn:
+		return fmt.Errorf("chain: %s hands connections on (put relay or http behind it)", before)
 	case level == LevelPacket && source == SourceListen:
 		return errors.New("chain: source: listen needs a stream function (such as http)")
 	case level != LevelPacket && source != SourceListen && !proxy.transparent():

@@ -40,8 +40,8 @@ func TestLayout(t *testing.T) {
 		t.Fatalf("the document has %d values", len(doc))
 	}
 	for where, have := range map[string]map[string]int{
-		"area.go":     offsets(read(t, "area.go")+read(t, "message.go"), `(?m)^\td([A-Z][A-Za-z]+)\s+= (\d+)`),
-		"pfm package": offsets(read(t, "../pfm/exchange.go")+read(t, "../pfm/message.go"), `(?m)^\toff([A-Z][A-Za-z]+)\s+= (\d+)`),
+		"area.go":     offsets(read(t, "area.go")+read(t, "message.go")+read(t, "stream.go"), `(?m)^\td([A-Z][A-Za-z]+)\s+= (\d+)`),
+		"pfm package": offsets(read(t, "../pfm/exchange.go")+read(t, "../pfm/message.go")+read(t, "../pfm/stream.go"), `(?m)^\toff([A-Z][A-Za-z]+)\s+= (\d+)`),
 	} {
 		for name, at := range doc {
 			if got, ok := have[name]; !ok || got != at {

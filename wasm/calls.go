@@ -36,7 +36,7 @@ type call struct {
 	f      func(g *guest, s []uint64)
 }
 
-var calls = slices.Concat(packetCalls, messageCalls)
+var calls = slices.Concat(packetCalls, messageCalls, streamCalls)
 
 // packetCalls are those about a packet, and those about none.
 var packetCalls = []call{
@@ -174,7 +174,12 @@ func (g *guest) callSetting(s []uint64) {
 
 // callPayload copies a part of the received payload into the guest's memory.
 func (g *guest) callPayload(s []uint64) {
-	payload := g.exchange(s[0]).In.Payload()
+	payload := []byte(nil)
+	if g.flow != nil {
+		payload = g.flow.waiting()
+	} else {
+		payload = g.exchange(s[0]).In.Payload()
+	}
 	from := min(uint64(uint32(s[1])), uint64(len(payload)))
 	s[0] = uint64(copy(g.bytes(s[2], s[3]), payload[from:]))
 }
@@ -361,10 +366,9 @@ func (g *guest) callFinding(s []uint64) {
 	if !ok {
 		g.fail("finding: reason %d is not registered", uint32(s[1]))
 	}
-	if g.job != nil {
-		g.stop = g.job.x.Finding(r, 0)
+	if g.job != nil || g.flow != nil {
 		s[0] = callOK
-		if g.stop {
+		if g.stop = sessionFinding(g.job, g.flow, r); g.stop {
 			s[0] = callStop
 		}
 		return

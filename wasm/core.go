@@ -96,6 +96,12 @@ func (c *core) registerFunctions(try func(*binding) error, processor func(*bindi
 				}
 				return processor(p), nil
 			}
+		case ppf.LevelStream:
+			u.HandsOn = true
+			u.BindStream = func(b ppf.Binding) (ppf.StreamFunction, error) {
+				p, err := c.bind(uint32(i), b, try)
+				return &streamFunction{c, p}, err
+			}
 		case ppf.LevelMessage:
 			u.BindMessage = func(b ppf.Binding) (any, error) {
 				p, err := c.bind(uint32(i), b, try)

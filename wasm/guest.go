@@ -25,6 +25,7 @@ const (
 	exportConfigure  = "promethos_configure"
 	exportProcess    = "promethos_process"
 	exportMessage    = "promethos_message"
+	exportStream     = "promethos_stream"
 	exportMigrate    = "promethos_migrate"
 	exportTimer      = "promethos_timer"
 	exportInitialize = "_initialize" // of a WASI reactor
@@ -41,13 +42,13 @@ type guest struct {
 	configure api.Function
 	migrate   api.Function // nil: none
 	timer     api.Function // nil: none
-	// judgeMessage is nil where the module has no functions of that level.
-	judgeMessage api.Function
-	ctx          *guestContext
-	stack        [8]uint64
-	random       *rand.Rand
-	now          int64 // what the guest's clock shows, ns since 1970
-	starting     bool  // reasons may be registered
+	// These are nil where the module has no functions of that level.
+	judgeMessage, judgeStream api.Function
+	ctx                       *guestContext
+	stack                     [8]uint64
+	random                    *rand.Rand
+	now                       int64 // what the guest's clock shows, ns since 1970
+	starting                  bool  // reasons may be registered
 	// configured tells which bindings the guest knows, by handle.
 	configured []bool
 
@@ -62,7 +63,8 @@ type guest struct {
 	options packet.TCPOptions
 	extra   packet.Out // being built for emit
 
-	job *messageJob // the message that is being judged
+	job  *messageJob // the message that is being judged
+	flow *filter     // the stream that is being judged
 
 	arena arena // payloads that the guest wrote
 	batch uint64
@@ -136,6 +138,7 @@ func (m *module) newGuest() (_ *guest, err error) {
 	}{
 		{exportConfigure, 2, &g.configure, true}, {exportProcess, 1, &g.process, m.manifest.hasLevel(ppf.LevelPacket)},
 		{exportMessage, 1, &g.judgeMessage, m.manifest.hasLevel(ppf.LevelMessage)},
+		{exportStream, 1, &g.judgeStream, m.manifest.hasLevel(ppf.LevelStream)},
 		{exportMigrate, 4, &g.migrate, false}, {exportTimer, 1, &g.timer, false},
 	} {
 		f := g.mod.ExportedFunction(e.name)
@@ -207,13 +210,10 @@ func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
 		return ppf.Verdict{}, err
 	}
 	g.x, g.stop, g.now, g.batch = x, false, x.Now, x.Batch()
-	area, ok := g.mod.Memory().Read(g.area, areaSize)
-	if !ok {
-		return ppf.Verdict{}, errArea
+	d, err := g.descriptor()
+	if err != nil {
+		return ppf.Verdict{}, err
 	}
-	le.PutUint32(area[areaCount:], 1)
-	le.PutUint32(area[areaStride:], descriptorSize)
-	d := area[areaDescriptor:]
 	putDescriptor(d, b.handle, x, &g.options)
 	if err := g.loadColumn(); err != nil {
 		return ppf.Verdict{}, err
@@ -226,10 +226,9 @@ func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
 	}
 	g.x = nil
 	// Memory may have grown and moved.
-	if area, ok = g.mod.Memory().Read(g.area, areaSize); !ok {
-		return ppf.Verdict{}, errArea
+	if d, err = g.descriptor(); err != nil {
+		return ppf.Verdict{}, err
 	}
-	d = area[areaDescriptor:]
 	if g.column != nil && x.Conn != nil {
 		copy(g.column, d[dStorage:])
 	}
@@ -237,6 +236,17 @@ func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
 		return g.forced, nil
 	}
 	return g.verdict(d, x)
+}
+
+// descriptor is the one that stands in the exchange area.
+func (g *guest) descriptor() ([]byte, error) {
+	area, ok := g.mod.Memory().Read(g.area, areaSize)
+	if !ok {
+		return nil, errArea
+	}
+	le.PutUint32(area[areaCount:], 1)
+	le.PutUint32(area[areaStride:], descriptorSize)
+	return area[areaDescriptor:], nil
 }
 
 // verdict reads what the guest answered.

@@ -39,7 +39,7 @@ type Manifest struct {
 type Function struct {
 	Name  string `json:"name"`
 	Doc   string `json:"doc"`
-	Level string `json:"level"` // packet or message
+	Level string `json:"level"` // packet, stream or message
 	Layer uint8  `json:"layer"` // lowest layer it works on
 	// Settings is the schema of its settings, an object; nil for none.
 	Settings *Schema `json:"settings,omitempty"`
@@ -76,6 +76,7 @@ type Limits struct {
 	Faults       int   `json:"faults"`          // so many faults …, default 5
 	FaultSeconds int   `json:"fault_seconds"`   // … in so many seconds disable the module, default 10
 	SharedKiB    int   `json:"shared_kib"`      // of shared data; default 64, at most 16384
+	WindowKiB    int   `json:"window_kib"`      // of a stream's bytes that wait; default 64, at most 1024
 	LogsPerSec   int   `json:"logs_per_second"` // lines that reach the event stream; default 20
 }
 
@@ -127,7 +128,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 			bad("functions[%d]: name %q is malformed or there twice", i, f.Name)
 		}
 		if !slices.Contains(levels, f.level()) {
-			bad("functions[%d]: level %q is unknown (packet or message)", i, f.Level)
+			bad("functions[%d]: level %q is unknown (packet, stream or message)", i, f.Level)
 		}
 		if f.Layer < 2 || f.Layer > 7 {
 			bad("functions[%d]: layer %d is not 2 to 7", i, f.Layer)
@@ -157,7 +158,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	l := &m.Limits
 	for _, lim := range []limit{
 		{"memory_mib", &l.MemoryMiB, 16, 256}, {"logs_per_call", &l.LogsPerCall, 16, 1000}, {"faults", &l.Faults, 5, 1000},
-		{"fault_seconds", &l.FaultSeconds, 10, 3600}, {"shared_kib", &l.SharedKiB, 64, 16384}, {"logs_per_second", &l.LogsPerSec, 20, 1000},
+		{"fault_seconds", &l.FaultSeconds, 10, 3600}, {"shared_kib", &l.SharedKiB, 64, 16384}, {"window_kib", &l.WindowKiB, 64, 1024}, {"logs_per_second", &l.LogsPerSec, 20, 1000},
 	} {
 		if *lim.value == 0 {
 			*lim.value = lim.standard
@@ -178,7 +179,7 @@ func ParseManifest(data []byte) (*Manifest, error) {
 func (m *Manifest) has(c Capability) bool { return slices.Contains(m.Capabilities, c) }
 
 // levels are what functions can work on.
-var levels = []ppf.Level{ppf.LevelPacket, ppf.LevelMessage}
+var levels = []ppf.Level{ppf.LevelPacket, ppf.LevelStream, ppf.LevelMessage}
 
 // noLevel is the level of a function whose manifest names none that is known.
 const noLevel = ^ppf.Level(0)

@@ -241,17 +241,14 @@ func (g *guest) message(b *binding, j *messageJob) error {
 		return err
 	}
 	g.stop, g.now = false, g.m.host.Env().Now()
-	bytes, err := g.m.upToDate(&j.cell.schema, j.cell.data[:], j.cell.data[:], j.cell.schema, g.callMigrate)
+	bytes, err := g.m.bytesOfCell(&j.cell, g.callMigrate)
 	if err != nil {
 		return err
 	}
-	area, ok := g.mod.Memory().Read(g.area, areaSize)
-	if !ok {
-		return errArea
+	d, err := g.descriptor()
+	if err != nil {
+		return err
 	}
-	le.PutUint32(area[areaCount:], 1)
-	le.PutUint32(area[areaStride:], descriptorSize)
-	d := area[areaDescriptor:]
 	j.put(d, b.handle, g.now)
 	putStorage(d, bytes)
 	g.job = j
@@ -261,10 +258,9 @@ func (g *guest) message(b *binding, j *messageJob) error {
 		return err
 	}
 	// Memory may have grown and moved.
-	if area, ok = g.mod.Memory().Read(g.area, areaSize); !ok {
-		return errArea
+	if d, err = g.descriptor(); err != nil {
+		return err
 	}
-	d = area[areaDescriptor:]
 	copy(bytes, d[dStorage:])
 	if g.stop {
 		return nil

@@ -79,6 +79,7 @@ func (m *nativeModule) newHost() *nativeHost {
 	h := &nativeHost{m: m}
 	h.exchange = pfm.NewExchange(h, h.descriptor[:])
 	h.judged = pfm.NewMessage(h, h.descriptor[:])
+	h.flowing = pfm.NewStream(h, h.descriptor[:])
 	return h
 }
 
@@ -169,12 +170,14 @@ type nativeHost struct {
 	exchange   *pfm.Exchange
 	options    packet.TCPOptions
 	judged     *pfm.Message
+	flowing    *pfm.Stream
 	bound      []*nativeBound // by handle
 	extra      packet.Out
 	arena      arena
 
 	x      *ppf.Exchange
 	job    *messageJob
+	flow   *filter
 	column []byte
 	forced ppf.Verdict
 	stop   bool
@@ -228,7 +231,12 @@ func (h *nativeHost) Setting(handle uint32, path string, to []byte) int {
 
 // Payload copies received payload.
 func (h *nativeHost) Payload(_ uint32, from int, to []byte) int {
-	payload := h.x.In.Payload()
+	payload := []byte(nil)
+	if h.flow != nil {
+		payload = h.flow.waiting()
+	} else {
+		payload = h.x.In.Payload()
+	}
 	return copy(to, payload[min(from, len(payload)):])
 }
 
@@ -293,8 +301,8 @@ func (h *nativeHost) OutReceived(_ uint32, from, length int) {
 
 // Finding tells of something that is mended.
 func (h *nativeHost) Finding(_ uint32, r pfm.Reason, value uint64) int32 {
-	if h.job != nil {
-		if h.stop = h.job.x.Finding(h.m.reasonOf[r], 0); h.stop {
+	if h.job != nil || h.flow != nil {
+		if h.stop = sessionFinding(h.job, h.flow, h.m.reasonOf[r]); h.stop {
 			return callStop
 		}
 		return callOK

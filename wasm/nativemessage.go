@@ -11,7 +11,7 @@ func (h *nativeHost) message(b *binding, j *messageJob) error {
 		return err
 	}
 	// Code that is compiled in gives no error.
-	bytes, _ := h.m.upToDate(&j.cell.schema, j.cell.data[:], j.cell.data[:], j.cell.schema, h.m.migrateNative)
+	bytes, _ := h.m.bytesOfCell(&j.cell, h.m.migrateNative)
 	j.put(h.descriptor[:], b.handle, h.m.host.Env().Now())
 	putStorage(h.descriptor[:], bytes)
 	h.job, h.stop = j, false

@@ -11,6 +11,7 @@ import (
 // is compiled in. An error is a fault: the unit must not be used again.
 type unit interface {
 	message(b *binding, j *messageJob) error
+	stream(b *binding, c *filter) error
 }
 
 // job is what a session wants of a unit.
@@ -119,4 +120,16 @@ func (c *core) lend(u unit, b *binding, j job) (err error) {
 		c.pool.using.RUnlock()
 	}()
 	return j.do(u, b)
+}
+
+// sessionFinding tells of something that has one safe meaning in a message or a
+// stream. It reports true where it is refused instead.
+func sessionFinding(j *messageJob, c *filter, r ppf.Reason) (stop bool) {
+	if j != nil {
+		return j.x.Finding(r, 0)
+	}
+	if stop = c.pair.find(r); stop {
+		c.pair.end(packet.ReasonNone)
+	}
+	return stop
 }

@@ -104,6 +104,11 @@ func (c *core) bytesOf(conn *ppf.Conn, migrate migration) ([]byte, error) {
 	return c.upToDate(schema, data, old, from, migrate)
 }
 
+// bytesOfCell finds the bytes that are kept with a session.
+func (c *core) bytesOfCell(cell *largeCell, migrate migration) ([]byte, error) {
+	return c.upToDate(&cell.schema, cell.data[:], cell.data[:], cell.schema, migrate)
+}
+
 // migration lays out bytes anew, of a connection or an instance, that a version
 // of another schema kept. It reports false where the module cannot.
 type migration func(what uint64, from uint32, old, to []byte) (bool, error)

@@ -69,8 +69,11 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 	}
 	l := link{
 		conn: s.Client, client: s.ClientAddr, server: s.ServerAddr, tls: s.TLS, env: s.Env(), instance: s.Instance, mode: s.Instance.Mode,
-		dial: s.Dial, do: s.Do, report: s.Report, onEnd: s.OnEnd, pool: f.pool,
+		dial: s.Dial, do: s.Do, report: s.Report, onEnd: s.OnEnd,
 		note: func(d Defect, do ppf.Do, _ *Request) { s.Count(d.Reason, do) },
+	}
+	if !s.Private {
+		l.pool = f.pool
 	}
 	for i, m := range s.Messages {
 		function, ok := m.(Function)

@@ -71,11 +71,34 @@ struct pfm_message {
 enum { PFM_REQUEST, PFM_REQUEST_BODY, PFM_RESPONSE, PFM_RESPONSE_BODY };
 enum { PFM_METHOD = 1, PFM_PATH, PFM_QUERY, PFM_HOST, PFM_ASKED_HOST };
 
+/* What waits of a flow of a connection, in the same place. */
+struct pfm_stream {
+	pfm_u32 handle;
+	pfm_u8 dir, event, tls, reserved0;
+	pfm_u64 now;
+	pfm_u64 offset; /* of the first byte that waits */
+	pfm_u16 client_port, server_port;
+	pfm_u8 reserved1[8];
+	pfm_u32 payload_len; /* bytes that wait */
+	pfm_u8 client[16], server[16]; /* IPv4 in the last four */
+	pfm_u8 reserved2[64];
+	pfm_u32 storage_len;
+	pfm_u8 reserved3[20];
+	pfm_u8 verdict, reserved4[3];
+	pfm_u32 reason;
+	pfm_u8 reserved5[24];
+	pfm_u8 storage[256];
+	pfm_u8 reserved6[64];
+};
+
+enum { PFM_DATA, PFM_END };
+
 struct pfm_area {
 	pfm_u32 count, stride, reserved[2];
 	union {
 		struct pfm_packet packet;
 		struct pfm_message message;
+		struct pfm_stream stream;
 	};
 };
 
@@ -90,6 +113,16 @@ PFM_MESSAGE_AT(verdict, 160);
 PFM_MESSAGE_AT(code, 176);
 PFM_MESSAGE_AT(storage, 192);
 _Static_assert(sizeof(struct pfm_message) == 512, "descriptor of a message");
+#define PFM_STREAM_AT(field, offset) _Static_assert(__builtin_offsetof(struct pfm_stream, field) == offset, #field)
+PFM_STREAM_AT(event, 5);
+PFM_STREAM_AT(offset, 16);
+PFM_STREAM_AT(client_port, 24);
+PFM_STREAM_AT(payload_len, 36);
+PFM_STREAM_AT(client, 40);
+PFM_STREAM_AT(storage_len, 136);
+PFM_STREAM_AT(verdict, 160);
+PFM_STREAM_AT(storage, 192);
+_Static_assert(sizeof(struct pfm_stream) == 512, "descriptor of a stream");
 PFM_AT(now, 8);
 PFM_AT(payload_len, 36);
 PFM_AT(src, 40);
@@ -168,14 +201,20 @@ PFM_CALL("want_body") int pfm_want_body(pfm_u32 limit, pfm_u32 need);
 PFM_CALL("body") int pfm_body(pfm_u32 from, void *to, pfm_u32 room);
 PFM_CALL("set_body") int pfm_set_body(const void *at, pfm_u32 length);
 
-/* The module's own. It works on packets, unless it defines PFM_MESSAGES before it
- * includes this; then PFM_PACKETS says that it does both. */
-#ifndef PFM_MESSAGES
+PFM_CALL("pass") int pfm_pass_bytes(pfm_u32 length);
+PFM_CALL("skip") int pfm_skip_bytes(pfm_u32 length);
+PFM_CALL("send") int pfm_send_bytes(const void *at, pfm_u32 length);
+
+/* The module's own. It works on packets, unless it defines PFM_MESSAGES or
+ * PFM_STREAMS before it includes this; PFM_PACKETS beside them says that it works
+ * on packets too. */
+#if !defined PFM_MESSAGES && !defined PFM_STREAMS
 #define PFM_PACKETS
 #endif
 int pfm_configure(pfm_u32 handle, pfm_u32 function); /* 0, or a code that refuses the settings */
 void pfm_process(struct pfm_packet *p);              /* ends with pfm_accept or pfm_refuse */
 void pfm_judge(struct pfm_message *m);               /* ends with pfm_pass or pfm_deny */
+void pfm_flow(struct pfm_stream *s);                 /* ends with pfm_go_on, pfm_reset or pfm_close */
 
 static struct pfm_area pfm_area;
 
@@ -195,6 +234,16 @@ static inline void pfm_deny(struct pfm_message *m, pfm_u32 reason, pfm_u16 code)
 	m->verdict = 0;
 	m->reason = reason;
 	m->code = code;
+}
+
+static inline void pfm_go_on(struct pfm_stream *s) { s->verdict = 1; }
+
+static inline void pfm_close(struct pfm_stream *s) { s->verdict = 2; }
+
+static inline void pfm_reset(struct pfm_stream *s, pfm_u32 reason)
+{
+	s->verdict = 0;
+	s->reason = reason;
 }
 
 /* A module that has reasons defines PFM_STARTS and pfm_start, which registers
@@ -231,6 +280,14 @@ PFM_EXPORT("promethos_message") void pfm_export_message(pfm_u32 count)
 {
 	(void)count;
 	pfm_judge(&pfm_area.message);
+}
+#endif
+
+#ifdef PFM_STREAMS
+PFM_EXPORT("promethos_stream") void pfm_export_stream(pfm_u32 count)
+{
+	(void)count;
+	pfm_flow(&pfm_area.stream);
 }
 #endif
 
