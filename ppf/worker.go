@@ -25,6 +25,7 @@ type worker struct {
 	spent     TimeHistogram
 	timing    *Timing // nil: not measured
 	fate      Fate    // of the last frame, where somebody follows
+	arena     Arena
 
 	fragments *fragments // nil: none has come yet
 	// What a packet that is cut is made of: headers, layer 4, and the result.

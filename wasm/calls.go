@@ -341,7 +341,7 @@ func (g *guest) callOutPayload(s []uint64) {
 	if len(b) > maxPayload {
 		g.fail("out_payload: %d bytes", len(b))
 	}
-	out.SetPayload(g.arena.keep(g.batch, b))
+	out.SetPayload(g.arena.Keep(g.batch, b))
 	s[0] = callOK
 }
 

@@ -66,7 +66,7 @@ type guest struct {
 	job  *messageJob // the message that is being judged
 	flow *filter     // the stream that is being judged
 
-	arena arena // payloads that the guest wrote
+	arena ppf.Arena // payloads that the guest wrote
 	batch uint64
 }
 

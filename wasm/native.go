@@ -173,7 +173,7 @@ type nativeHost struct {
 	flowing    *pfm.Stream
 	bound      []*nativeBound // by handle
 	extra      packet.Out
-	arena      arena
+	arena      ppf.Arena
 
 	x      *ppf.Exchange
 	job    *messageJob
@@ -291,7 +291,7 @@ func (h *nativeHost) OutEcho(n uint32, version uint8, request bool, id, seq uint
 
 // OutPayload sets the payload to a copy.
 func (h *nativeHost) OutPayload(n uint32, b []byte) {
-	h.out(n).SetPayload(h.arena.keep(h.x.Batch(), b))
+	h.out(n).SetPayload(h.arena.Keep(h.x.Batch(), b))
 }
 
 // OutReceived sets the payload to a part of the received one.

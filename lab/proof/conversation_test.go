@@ -74,6 +74,13 @@ func TestConversations(t *testing.T) {
 	})
 }
 
+// fromStart lets an instance take no connection over whose start it has not seen.
+func fromStart(in ppf.InstanceSpec) ppf.InstanceSpec {
+	never := ppf.KeyValue{Key: "adopt", Value: ppf.Value{Kind: ppf.ValueScalar, Scalar: "0s"}}
+	in.Modules = map[string]ppf.Value{"tcp": {Kind: ppf.ValueMap, Map: []ppf.KeyValue{never}}}
+	return in
+}
+
 const (
 	far      = 1 << 20 // bytes: beyond every window and all data of the conversations here
 	blindTTL = 77      // of what is sent blindly, and of nothing else
@@ -104,9 +111,7 @@ func blind(pkt []byte, p *ppftest.Path) packet.TCP {
 func TestBlind(t *testing.T) {
 	count := 0
 	rapid.Check(t, func(r *rapid.T) {
-		in := ppftest.Instance("web", "tcp")
-		in.Modules = map[string]ppf.Value{"tcp": {Kind: ppf.ValueMap, Map: []ppf.KeyValue{{Key: "adopt", Value: ppf.Value{Kind: ppf.ValueScalar, Scalar: "0s"}}}}}
-		p, client, server := drawPath(r, t, in)
+		p, client, server := drawPath(r, t, fromStart(ppftest.Instance("web", "tcp")))
 		p.Mutate = func(pkt []byte) [][]byte {
 			h := blind(pkt, p)
 			from, to := client, server
@@ -155,7 +160,9 @@ func everything() ppf.InstanceSpec {
 // mutated is the property of TestMutations.
 func mutated(t testing.TB, mutants *int) func(*rapid.T) {
 	return func(r *rapid.T) {
-		p, client, server := drawPath(r, t, everything())
+		// What was forgotten and is taken over again begins a stream that nobody
+		// compares with the one before.
+		p, client, server := drawPath(r, t, fromStart(everything()))
 		p.Steps = 200
 		p.Mutate = func(pkt []byte) (list [][]byte) {
 			for range p.Pick(3, "mutants") {
@@ -165,7 +172,8 @@ func mutated(t testing.TB, mutants *int) func(*rapid.T) {
 			return list
 		}
 		_ = p.Converse(client, server) // a mutant may well have reset it
-		for _, v := range Judged(framed(p.Passed)) {
+		frames := framed(p.Passed)
+		for _, v := range append(Judged(frames), Streams(frames).Ambiguous()...) {
 			r.Error(v)
 		}
 		p.Bench.Accounted()
@@ -173,7 +181,7 @@ func mutated(t testing.TB, mutants *int) func(*rapid.T) {
 }
 
 // TestMutations sends changed copies of the packets of a conversation before
-// them: whatever becomes of the conversation, what leaves the chain holds P1 and P2.
+// them: whatever becomes of the conversation, what leaves the chain holds P1 to P3.
 func TestMutations(t *testing.T) {
 	mutants := 0
 	rapid.Check(t, mutated(t, &mutants))

@@ -23,8 +23,10 @@ func (f Flow) String() string { return fmt.Sprintf("%v > %v", f.Src, f.Dst) }
 type Stream struct {
 	Flow
 	SYN, FIN bool // it was seen to begin, to end
+	over     bool // a RST went one way or the other, or the other way begins anew
 
 	first, last uint64 // sequence numbers of the first byte of data and behind the highest
+	top         uint64 // behind the highest byte, 0: none came
 	fin         uint64
 	blocks      map[uint64]*block
 	ambiguous   []string
@@ -70,8 +72,8 @@ func Streams(frames []lab.Frame) *Set {
 // All lists the streams.
 func (s *Set) All() []*Stream { return s.list }
 
-// add takes one segment. A SYN that does not repeat the one before begins another
-// connection between the same ends.
+// add takes one segment. A SYN that does not repeat the one before, or comes after
+// a RST, begins another connection between the same ends.
 func (s *Set) add(f Flow, t *layers.TCP) {
 	at := s.now[f]
 	const start = uint64(1) << 32 // room below for segments out of order
@@ -79,7 +81,7 @@ func (s *Set) add(f Flow, t *layers.TCP) {
 	if at != nil {
 		seq = at.unwrap(t.Seq)
 	}
-	begins := t.SYN && (at == nil || !at.SYN || seq+1 != at.first)
+	begins := t.SYN && (at == nil || !at.SYN || at.over || seq+1 != at.first)
 	if at == nil || begins {
 		seq = start + uint64(t.Seq)
 		at = &Stream{Flow: f, first: seq, last: seq, blocks: map[uint64]*block{}}
@@ -89,10 +91,14 @@ func (s *Set) add(f Flow, t *layers.TCP) {
 	if t.SYN {
 		seq++
 		if begins {
-			at.SYN, at.first, at.last = true, seq, seq
+			at.SYN, at.first, at.last, at.top = true, seq, seq, seq
 		}
 	}
+	if back := s.now[Flow{f.Dst, f.Src}]; back != nil && (t.RST || begins && !t.ACK) {
+		back.over = true
+	}
 	if t.RST {
+		at.over = true
 		return // its payload is text about an error (RFC 9293 §3.5.3), no data
 	}
 	at.data(seq, t.Payload)
@@ -121,7 +127,7 @@ func (s *Stream) data(seq uint64, payload []byte) {
 		}
 		at, payload = at+uint64(n), payload[n:]
 	}
-	s.last = max(s.last, at)
+	s.last, s.top = max(s.last, at), max(s.top, at)
 	if !s.SYN {
 		s.first = min(s.first, seq)
 	}
@@ -148,8 +154,8 @@ func (s *Stream) end(at uint64) {
 	switch {
 	case s.FIN && s.fin != at:
 		s.contradiction("the FIN stands at byte %d, and stood at %d", at-s.first, s.fin-s.first)
-	case !s.FIN && s.last > at:
-		s.contradiction("the FIN stands at byte %d, before byte %d", at-s.first, s.last-s.first)
+	case !s.FIN && s.top > at:
+		s.contradiction("the FIN stands at byte %d, before byte %d", at-s.first, s.top-s.first)
 	}
 	s.FIN, s.fin = true, at
 }

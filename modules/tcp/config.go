@@ -49,6 +49,14 @@ type Config struct {
 	// Sequence says whether the sequence numbers of both sides are replaced; default
 	// keep.
 	Sequence Sequence `conf:"sequence"`
+	// Retransmit is what becomes of data that comes again and differs from what
+	// was sent first; default first-wins.
+	Retransmit Retransmit `conf:"retransmit"`
+	// RetransmitMemory bounds the unacknowledged data that is kept for it, of all
+	// connections of the instance, in bytes; default 64 MiB.
+	RetransmitMemory int64 `conf:"retransmit_memory"`
+	// RetransmitConnectionMemory is the bound of one connection; default 16 MiB.
+	RetransmitConnectionMemory int64 `conf:"retransmit_connection_memory"`
 	// Urgent is what becomes of urgent data; default inline.
 	Urgent Urgent `conf:"urgent"`
 	// Options are carried over beside those that every TCP has; default none.
@@ -137,11 +145,33 @@ func (u Urgent) String() string { return urgentNames[u] }
 // UnmarshalText is the inverse of String.
 func (u *Urgent) UnmarshalText(b []byte) error { return ppf.ParseWord(u, b, urgentNames) }
 
+// Retransmit says what becomes of data that differs from what was sent first.
+type Retransmit uint8
+
+// The ways.
+const (
+	// RetransmitFirstWins sends the first data again in its place.
+	RetransmitFirstWins Retransmit = iota
+	// RetransmitVerify drops it.
+	RetransmitVerify
+	// RetransmitTrust does not look.
+	RetransmitTrust
+)
+
+var retransmitNames = []string{"first-wins", "verify", "trust"}
+
+// String gives the word of the configuration.
+func (r Retransmit) String() string { return retransmitNames[r] }
+
+// UnmarshalText is the inverse of String.
+func (r *Retransmit) UnmarshalText(b []byte) error { return ppf.ParseWord(r, b, retransmitNames) }
+
 // DefaultConfig gives the defaults.
 func DefaultConfig() *Config {
 	return &Config{
 		HalfOpen: time.Minute, Established: 120 * time.Hour, Closing: 10 * time.Minute, Closed: time.Minute,
 		Adopt: 2 * time.Minute, MSSMin: 88, Sequence: SequenceKeep,
+		RetransmitMemory: 64 << 20, RetransmitConnectionMemory: 16 << 20,
 	}
 }
 
@@ -166,6 +196,13 @@ func (c *Config) Validate() error {
 		if l.n < 0 {
 			errs = append(errs, fmt.Errorf("%s: %d is negative (0 means no limit)", l.name, l.n))
 		}
+	}
+	const superPackets = freeShare * chunkLen
+	switch {
+	case c.RetransmitConnectionMemory < superPackets:
+		errs = append(errs, fmt.Errorf("retransmit_connection_memory: %d is less than %d, a super-packet in each direction", c.RetransmitConnectionMemory, superPackets))
+	case c.RetransmitMemory < c.RetransmitConnectionMemory:
+		errs = append(errs, fmt.Errorf("retransmit_memory: %d is less than retransmit_connection_memory, %d", c.RetransmitMemory, c.RetransmitConnectionMemory))
 	}
 	for _, m := range []struct {
 		name string

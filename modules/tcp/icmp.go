@@ -18,6 +18,6 @@ func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
 		return ip.Error(x, packet.ProtoTCP, src)
 	}
 	q := *x.Quote
-	q.Seq -= t.histories.Of(x.Conn).offset[x.Dir.Other()].seq // the sender knows what it sent
+	q.Seq -= t.store.histories.Of(x.Conn).offset[x.Dir.Other()].seq // the sender knows what it sent
 	return ip.ErrorQuoting(x, q, src)
 }

@@ -46,6 +46,15 @@ var (
 	ReasonLimitHalfOpen = refused("tcp.limit.half-open", "tcp.flags", "4987 §3.4",
 		"the instance has as many half-open connections as it may have",
 		"bursts of new connections", "modules: {tcp: {half_open_connections: 0}}")
+	ReasonRetransmit = refused("tcp.retransmit", "tcp.seq", "9293 §3.4",
+		"data that comes again differs from what was sent first, and the instance wants none such",
+		"none known", "modules: {tcp: {retransmit: first-wins}}")
+	ReasonRetransmitMemory = refused("tcp.limit.retransmit", "tcp.payload", "",
+		"the memory for unacknowledged data is used up; new data counts as lost, and its sender slows down",
+		"very long and fast paths, and very many connections that are busy at a time", "modules: {tcp: {retransmit_memory: N, retransmit_connection_memory: N}}")
+	ReasonFin = refused("tcp.fin", "tcp.seq", "9293 §3.10.7.4",
+		"data behind the end of the stream, or an end at another place than before or before data that was sent",
+		"none known", "modules: {tcp: {retransmit: trust}}")
 	ReasonUrgentRefused = refused("tcp.urgent", "tcp.urgent", "6093 §5",
 		"the segment has urgent data and the instance wants none",
 		"telnet and rlogin interrupts", "modules: {tcp: {urgent: inline}}",
@@ -58,7 +67,10 @@ var (
 		"CVE-2019-12255", "CVE-2019-12261", "CVE-2019-12263", "CVE-2020-17437", "CVE-2021-31400")
 	ReasonSynData = repaired("tcp.syn-data-removed", "tcp.payload", "9293 §3.4",
 		"data on a SYN is removed; the client sends it again", "clients with TCP Fast Open", "reasons: {tcp.syn-data-removed: repair}")
-	ReasonRstData = repaired("tcp.rst-data-removed", "tcp.payload", "9293 §3.5.3", "data on a RST is removed", "none known", "")
+	ReasonRstData   = repaired("tcp.rst-data-removed", "tcp.payload", "9293 §3.5.3", "data on a RST is removed", "none known", "")
+	ReasonRewritten = repaired("tcp.retransmit-rewritten", "tcp.seq", "9293 §3.4",
+		"data that comes again and differs from what was sent first is sent as it was first", "none known",
+		"modules: {tcp: {retransmit: trust}}")
 	ReasonSynOnly = repaired("tcp.option.syn-only-removed", "tcp.option.kind", "9293 §3.2",
 		"an option that belongs on a SYN is removed elsewhere", "none known", "")
 	ReasonUnknownOption = repaired("tcp.option.unknown-removed", "tcp.option.kind", "9293 §3.2",

@@ -19,18 +19,22 @@ func init() {
 	})
 }
 
-type module struct{}
+type module struct{ store *Store }
 
 var _ ppf.Module = (*module)(nil)
 
-func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
-	histories := ppf.NewState[History](host)
+func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
+	var before *Store
+	if old, ok := host.Predecessor().(*module); ok {
+		before = old.store
+	}
+	m.store = NewStore(host, before)
 	return host.Register(ppf.UserFunction{
 		Name: "tcp", Doc: "tracks TCP connections and builds every segment anew",
 		Level: ppf.LevelPacket, Layer: 4,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return NewTracker(b.Settings.(*Config), b.Instance.Since, histories, nil), nil
+			return NewTracker(b.Settings.(*Config), b.Instance.Since, m.store, nil), nil
 		},
 	})
 }
@@ -48,12 +52,12 @@ type Translator interface {
 }
 
 // History is what a tracker remembers of one connection beside the states in
-// the Received and Sent fields of its halves. Modules with trackers make the
-// column of it in Start.
+// the Received and Sent fields of its halves.
 type History struct {
 	counts counted
 	side   [2]side // by who sent
 	offset [2]offset
+	kept   [2]kept // by who sent
 	// fromStart says that both know all of each other: the connection was seen
 	// from its first SYN on.
 	fromStart bool
@@ -69,7 +73,9 @@ type Tracker struct {
 	refuseUrgent   bool
 	sequence       Sequence
 	carried        packet.TCPOptionSet // beside those of every TCP
-	histories      *ppf.State[History]
+	retransmit     Retransmit
+	budget         *budget
+	store          *Store
 	translator     Translator
 }
 
@@ -81,12 +87,13 @@ var (
 )
 
 // NewTracker makes a tracker. since is when its instance was made, the start of
-// the grace period, in nanoseconds since 1970; histories is the column of the
-// module; translator may be nil.
-func NewTracker(c *Config, since int64, histories *ppf.State[History], translator Translator) *Tracker {
+// the grace period, in nanoseconds since 1970; store is the module's; translator
+// may be nil.
+func NewTracker(c *Config, since int64, store *Store, translator Translator) *Tracker {
 	t := &Tracker{
 		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax),
-		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, carried: optionBits(c.Options), histories: histories, translator: translator,
+		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, carried: optionBits(c.Options), store: store, translator: translator,
+		retransmit: c.Retransmit, budget: newBudget(c),
 	}
 	for p, d := range [numPhases]time.Duration{
 		phaseSynSent: c.HalfOpen, phaseSynReceived: c.HalfOpen, phaseEstablished: c.Established,
@@ -150,10 +157,14 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	if seg.ev == evFin {
 		seg.length++
 	}
+	x.Out.SetPayload(payload)
+	if len(payload) > 0 && !x.CsumNotReady() {
+		x.Out.SetPayloadSum(x.In.PayloadSum()) // known from its verification
+	}
 	if v, stop := t.track(x, flags, &seg); stop {
 		return v
 	}
-	return t.build(x, &out, payload)
+	return t.build(x, &out)
 }
 
 // cleanup finds what has one safe meaning outside the options, and gives the
@@ -198,7 +209,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	}
 	own, peer := &x.Conn.Half[x.Dir], &x.Conn.Half[x.Dir.Other()]
 	from, to := State(own.Received), State(peer.Received)
-	h := t.histories.Of(x.Conn)
+	h := t.store.histories.Of(x.Conn)
 	h.read(x.Dir, x.Behind(), seg)
 	state := next(seg.ev, from, to, x.Instance.Half())
 	if state == Invalid {
@@ -209,7 +220,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	}
 	if !x.Instance.Half() {
 		if r, n := h.check(x.Dir, seg, from, to); r != packet.ReasonNone {
-			if r == ReasonReset && h.challenged(x.Dir, n) {
+			if r == ReasonReset && h.challenged(x.Dir, n) || seg.ev == evSyn {
 				challenge(x, r, h)
 			}
 			return h.refuse(x, r, uint64(n), seg, to), true
@@ -220,8 +231,12 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 		if r, n := h.checkOptions(x.Dir, seg, x.Now); r != packet.ReasonNone {
 			return h.refuse(x, r, uint64(n), seg, to), true
 		}
+		if v, stop := t.retain(x, h, seg, to); stop {
+			return v, true
+		}
 		h.commit(x.Dir, seg, to, x.Now)
 		h.write(x.Dir, seg)
+		t.release(h, x.Dir.Other())
 	}
 	own.Received = uint8(state)
 	own.Copy(x.In, ppf.CopyAll)
@@ -248,14 +263,14 @@ func (h *History) refuse(x *ppf.Exchange, r ppf.Reason, value uint64, seg *segme
 func (t *Tracker) begin(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (ppf.Verdict, bool) {
 	var before History
 	if x.Conn != nil {
-		before = *t.histories.Of(x.Conn)
+		before = *t.store.histories.Of(x.Conn)
 		x.Delete()
 	}
 	if v, stop := t.open(x, seg.ev, flags); stop {
 		return v, true
 	}
 	if seg.ev == evSyn {
-		t.histories.Of(x.Conn).translate(x, seg, &before)
+		t.store.histories.Of(x.Conn).translate(x, seg, &before)
 	}
 	return ppf.Verdict{}, false
 }
@@ -284,7 +299,7 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 	if r := x.Create(t.limit); r != packet.ReasonNone {
 		return x.Refuse(r, uint64(t.limit)), true
 	}
-	t.histories.Of(x.Conn).fromStart = initial == Silent
+	t.store.histories.Of(x.Conn).fromStart = initial == Silent
 	for d := range x.Conn.Half {
 		x.Conn.Half[d].Received, x.Conn.Half[d].Sent = uint8(initial), uint8(initial)
 	}
@@ -308,9 +323,9 @@ func (t *Tracker) phase(c *ppf.Conn) phase {
 	return phaseOf(State(c.Half[d].Received), State(c.Half[d.Other()].Received))
 }
 
-// build sets the segment to send, with the addresses and ports under which the
+// build sets the headers of the segment to send, with the addresses and ports under which the
 // receiver knows the connection: those of the flow that comes back, reversed.
-func (t *Tracker) build(x *ppf.Exchange, out *packet.TCP, payload []byte) ppf.Verdict {
+func (t *Tracker) build(x *ppf.Exchange, out *packet.TCP) ppf.Verdict {
 	src, dst := x.In.Src(), x.In.Dst()
 	if t.translator != nil {
 		back := x.Conn.Key(x.Dir.Other())
@@ -321,10 +336,6 @@ func (t *Tracker) build(x *ppf.Exchange, out *packet.TCP, payload []byte) ppf.Ve
 		return v
 	}
 	x.Out.SetTCP(*out)
-	x.Out.SetPayload(payload)
-	if len(payload) > 0 && !x.CsumNotReady() {
-		x.Out.SetPayloadSum(x.In.PayloadSum()) // known from its verification
-	}
 	return ppf.Verdict{Action: ppf.Accept}
 }
 
@@ -336,10 +347,12 @@ func (t *Tracker) Sent(x *ppf.Exchange) {
 	}
 }
 
-// Freed gives back what limits and translator hold for the connection.
+// Freed gives back what store, limits and translator hold for the connection.
 func (t *Tracker) Freed(c *ppf.Conn) {
+	h := t.store.histories.Of(c)
+	t.forget(h)
 	if t.limits != nil {
-		t.limits.freed(&t.histories.Of(c).counts, c)
+		t.limits.freed(&h.counts, c)
 	}
 	if t.translator != nil {
 		t.translator.Closed(c)

@@ -80,7 +80,7 @@ func (t *Tracker) TranslatesNumbers() bool { return t.sequence == SequenceTransl
 
 // Translation tells what is added to the sequence numbers of each side.
 func (t *Tracker) Translation(c *ppf.Conn) (add [2]packet.Seq) {
-	h := t.histories.Of(c)
+	h := t.store.histories.Of(c)
 	for d := range add {
 		add[d] = h.offset[d].seq
 	}

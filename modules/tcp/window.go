@@ -56,14 +56,20 @@ func (s *segment) end() packet.Seq {
 // and receiver were in the given states before it, and the number itself.
 func (h *History) check(d ppf.Dir, s *segment, own, peer State) (ppf.Reason, packet.Seq) {
 	switch s.ev {
-	case evSyn:
-		return packet.ReasonNone, 0 // in an open connection the states refuse it
+	case evSyn: // in an open connection the states refuse it
+		if from := &h.side[d]; from.seen && s.seq != from.iss && peer != Silent {
+			return ReasonSequence, s.seq // another one than was answered
+		}
+		return packet.ReasonNone, 0
 	case evRst:
 		return h.checkReset(d, s, own)
 	case evSynAck:
 		return h.checkSynAck(d, s, peer)
 	}
 	from, to := &h.side[d], &h.side[d.Other()]
+	if h.fromStart && !from.seen {
+		return ReasonSequence, s.seq // it refused the connection with a RST
+	}
 	edge, known := to.edge, to.acks
 	if !known && h.fromStart && from.seen && to.seen {
 		edge, known = from.iss.Add(1+to.maxWin), true // what its SYN announced
@@ -79,7 +85,11 @@ func (h *History) check(d ppf.Dir, s *segment, own, peer State) (ppf.Reason, pac
 		}
 	}
 	if to.seen {
-		if s.ack.After(h.sentBy(to)) || s.ack.Before(to.end-packet.Seq(from.maxWin)-slack-1) {
+		if s.ack.After(h.sentBy(to)) {
+			return ReasonAck, s.ack
+		}
+		windowKnown := h.fromStart || from.acks
+		if windowKnown && s.ack.Before(to.end-packet.Seq(from.maxWin)-slack-1) {
 			return ReasonAck, s.ack
 		}
 	}

@@ -62,7 +62,8 @@ func TestWindow(t *testing.T) {
 		steps [][]verdict
 	}{
 		{"data up to the edge", [][]verdict{handshake, {{at(cs(ack), 0, 1000), ""}, {at(cs(ack), window-1000, 1000), ""}}}},
-		{"a probe and a FIN behind the edge", [][]verdict{handshake, {{at(cs(ack), window, 1), ""}, {at(cs(ack|fin), window, 0), ""}, {at(cs(ack), window+1, 1), "tcp.sequence"}}}},
+		{"a probe behind the edge", [][]verdict{handshake, {{at(cs(ack), window, 1), ""}, {at(cs(ack), window+1, 1), "tcp.sequence"}}}},
+		{"a FIN behind the edge", [][]verdict{handshake, {{at(cs(ack|fin), window, 0), ""}, {at(cs(ack), window+1, 1), "tcp.sequence"}}}},
 		{"data beyond the edge", [][]verdict{handshake, {{at(cs(ack), window-10, 12), "tcp.sequence"}, {at(cs(ack), 1<<20, 1), "tcp.sequence"}, {at(cs(ack), 1<<31, 1), "tcp.sequence"}}}},
 		{"an ACK beyond the edge", [][]verdict{handshake, {{at(cs(ack), 1<<20, 0), "tcp.sequence"}}}},
 		{"the edge moves", [][]verdict{handshake, {{at(cs(ack), 0, 1000), ""}, {acking(sc(ack), 1000), ""}, {at(cs(ack), window, 1000), ""}}}},
@@ -81,10 +82,12 @@ func TestWindow(t *testing.T) {
 		{"before the SYN-ACK is acknowledged", [][]verdict{{{cs(syn), ""}, {sc(syn | ack), ""}, {at(sc(ack), window+1, 1), "tcp.sequence"}, {sc(ack), ""}}}},
 		{"a SYN-ACK that acknowledges something else", [][]verdict{{{cs(syn), ""}, {acking(sc(syn|ack), 1), "tcp.ack"}, {acking(sc(syn|ack), back(1)), "tcp.ack"}}}},
 		{"a cookie that has changed", [][]verdict{{{cs(syn), ""}, {sc(syn | ack), ""}, {at(sc(syn|ack), 1<<28, 0), ""}, {acking(cs(ack), 1<<28), ""}, {sc(syn | ack), "tcp.sequence"}}}},
+		{"data of a server that refused", [][]verdict{{{cs(syn), ""}, {sc(rst | ack), ""}, {acking(cs(ack), back(1)), ""}, {sc(ack), "tcp.sequence"}}}},
+		{"another SYN than was answered", [][]verdict{{{cs(syn), ""}, {sc(syn | ack), ""}, {at(cs(syn), 1<<28, 0), "tcp.sequence"}, {cs(rst), ""}, {at(cs(syn), 1<<28, 0), ""}}}},
 		{"a client that gave up and begins anew", [][]verdict{{{cs(syn), ""}, {at(cs(syn), 1<<28, 0), ""}, {acking(sc(syn|ack), 1<<28), ""}, {at(cs(ack), 1<<28, 0), ""}}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := ppftest.New(t, instance())
+			b := ppftest.New(t, instance("retransmit", "trust")) // a gigabyte is more than would be kept
 			for _, list := range tt.steps {
 				for _, v := range list {
 					step(t, b, v.s, v.reason)
@@ -178,6 +181,13 @@ func TestAdoptedWindow(t *testing.T) {
 	step(t, b, at(cs(rst), 200_000, 0), "")
 	wantState(t, b, "CLOSED")
 	b.Accounted()
+}
+
+// TestAdoptedAck: the first ACK that is seen may be older than what was sent since.
+func TestAdoptedAck(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "tcp"))
+	step(t, b, at(cs(ack), 100_000, 100), "")
+	step(t, b, acking(sc(ack), 50_000), "")
 }
 
 // TestMonitorWindow: where segments pass that would be refused, what follows is

@@ -32,18 +32,22 @@ func init() {
 	})
 }
 
-type module struct{}
+type module struct{ store *tcp.Store }
 
 var _ ppf.Module = (*module)(nil)
 
-func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
-	histories := ppf.NewState[tcp.History](host)
+func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
+	var before *tcp.Store
+	if old, ok := host.Predecessor().(*module); ok {
+		before = old.store
+	}
+	m.store = tcp.NewStore(host, before)
 	return host.Register(ppf.UserFunction{
 		Name: "tcp2", Doc: "tcp, with the client's address exchanged for that of the outgoing interface",
 		Level: ppf.LevelPacket, Layer: 3, ExchangesAddress: true,
 		Settings: func() any { return tcp.DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return tcp.NewTracker(b.Settings.(*tcp.Config), b.Instance.Since, histories, &exchanger{b.Env}), nil
+			return tcp.NewTracker(b.Settings.(*tcp.Config), b.Instance.Since, m.store, &exchanger{b.Env}), nil
 		},
 	})
 }
