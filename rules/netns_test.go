@@ -29,7 +29,7 @@ var (
 )
 
 // patience bounds a wait for something that must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // inNS runs f on a thread inside a namespace; the thread ends with f where it
 // cannot be put back.

@@ -120,13 +120,43 @@ func (s *site) run(t *testing.T, decide func(*ppf.Frame)) (*nfqueue.Source, *dec
 	return src, d
 }
 
+// patience bounds what a test waits for; nothing that works takes so long, on
+// however busy a machine.
+const patience = time.Minute
+
+// echo sends three datagrams that should come back, and says how many do.
 func (s *site) echo(t *testing.T, size int) int {
 	t.Helper()
-	r, err := s.Client.UDPEcho(t.Context(), s.udp.Addr, lab.EchoOptions{Count: 3, Size: size, Timeout: 200 * time.Millisecond})
+	return s.echoWithin(t, size, patience)
+}
+
+// unanswered is echo where none should come back.
+func (s *site) unanswered(t *testing.T, size int) int {
+	t.Helper()
+	return s.echoWithin(t, size, 100*time.Millisecond)
+}
+
+func (s *site) echoWithin(t *testing.T, size int, answer time.Duration) int {
+	t.Helper()
+	r, err := s.Client.UDPEcho(t.Context(), s.udp.Addr, lab.EchoOptions{Count: 3, Size: size, Timeout: answer})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r.Received
+}
+
+// await waits until a counter has come to n.
+func await(t *testing.T, what string, counter *atomic.Int64, n int64) {
+	t.Helper()
+	deadline, tick := time.After(patience), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for counter.Load() < n {
+		select {
+		case <-deadline:
+			t.Fatalf("%d %s, want %d", counter.Load(), what, n)
+		case <-tick.C:
+		}
+	}
 }
 
 func accept(f *ppf.Frame) { f.Action = ppf.Accept }
@@ -158,8 +188,12 @@ func TestAccept(t *testing.T) {
 func TestDrop(t *testing.T) {
 	s := newSite(t)
 	_, d := s.run(t, func(f *ppf.Frame) { f.Action = ppf.Drop })
-	if n := s.echo(t, 100); n != 0 || d.frames.Load() != 3 {
-		t.Errorf("%d answers, %d packets; want 0 and 3", n, d.frames.Load())
+	if n := s.unanswered(t, 100); n != 0 {
+		t.Errorf("%d answers", n)
+	}
+	await(t, "packets", &d.frames, 3)
+	if n := d.frames.Load(); n != 3 {
+		t.Errorf("%d packets, want 3", n)
 	}
 }
 
@@ -258,7 +292,7 @@ func TestEmit(t *testing.T) {
 	if err := src.Emit(head); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var in packet.Packet
 	if _, err := capture.Wait(ctx, func(f lab.Frame) bool {
@@ -299,7 +333,7 @@ func TestInUse(t *testing.T) {
 // TestClosed: without a daemon what is selected is dropped.
 func TestClosed(t *testing.T) {
 	s := newSite(t)
-	if n := s.echo(t, 100); n != 0 {
+	if n := s.unanswered(t, 100); n != 0 {
 		t.Errorf("%d answers with nobody on the queue", n)
 	}
 	src, err := s.open(firstQueue)
@@ -309,7 +343,7 @@ func TestClosed(t *testing.T) {
 	if err := src.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.echo(t, 100); n != 0 {
+	if n := s.unanswered(t, 100); n != 0 {
 		t.Errorf("%d answers after Close", n)
 	}
 }
@@ -325,14 +359,7 @@ func TestTick(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- src.Run(ctx, []ppf.Handler{d}) }()
-	deadline := time.After(5 * time.Second)
-	for d.ticks.Load() < 3 {
-		select {
-		case <-deadline:
-			t.Fatal("no ticks")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	await(t, "ticks", &d.ticks, 2)
 	cancel()
 	if err := errors.Join(<-done, src.Close()); err != nil {
 		t.Error(err)
