@@ -24,7 +24,7 @@ instances:
     listen: '%s'
     upstream: '%s'
     chain: [http]
-    modules: {http: {head_timeout: 2s, body_window: 2s, response_timeout: %s}}
+    modules: {http: {head_timeout: 3s, body_window: 3s, response_timeout: %s}}
 `
 
 // TestHTTPServerFails: of a response that ends too early the client never sees a

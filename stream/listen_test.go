@@ -142,7 +142,8 @@ func TestListen(t *testing.T) {
 // TestListenServerDown: with the server away the client gets a 502, and a reason
 // is counted.
 func TestListenServerDown(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// At an address of its own, or another test may take the port.
+	l, err := net.Listen("tcp", "127.77.0.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}
