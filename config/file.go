@@ -111,6 +111,7 @@ type instance struct {
 	Address   choice[ppf.UpstreamAddress] `conf:"upstream_address"`
 	Inline    located[pair]               `conf:"inline"`
 	Listen    located[string]             `conf:"listen"`
+	Pending   located[int]                `conf:"pending"`
 	Drain     located[time.Duration]      `conf:"drain"`
 }
 

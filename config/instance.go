@@ -17,7 +17,10 @@ func (l *loader) instance(in *instance) ppf.InstanceSpec {
 	s := ppf.InstanceSpec{
 		Pos: in.pos, Name: in.Name.Value, Source: in.Source.Value, Hook: in.Hook.Value, Initiate: in.Initiate.Value,
 		Others: in.Others.Value, Mode: in.Mode.Value, Fail: in.Fail.Value, Modules: in.Modules, Drain: in.Drain.Value,
-		Handshake: in.Handshake.Value, UpstreamAddress: in.Address.Value,
+		Handshake: in.Handshake.Value, UpstreamAddress: in.Address.Value, Pending: in.Pending.Value,
+	}
+	if in.Pending.Set && s.Pending < 1 && !in.Pending.Bad {
+		l.add(in.Pending.Pos, in.path+".pending", "write a number from 1 on", "%d is out of range", s.Pending)
 	}
 	if (s.Drain < 0 || s.Drain > time.Hour) && !in.Drain.Bad {
 		l.add(in.Drain.Pos, in.path+".drain", "write a time such as 5s", "%v is out of range (0s to 1h)", s.Drain)

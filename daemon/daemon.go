@@ -284,6 +284,7 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 	p := rules.Plan{
 		Closed: rules.Queues{First: spec.QueueFirst, Count: uint16(min(runtime.GOMAXPROCS(0), maxWorkers))},
 		Open:   rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
+		Hold:   spec.QueueFirst + maxWorkers + 1,
 
 		Streams: streamsOf(e),
 	}
@@ -362,6 +363,9 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	if d.open != nil {
 		errs = append(errs, d.open.Close())
 	}
+	if d.transparent.held != nil {
+		errs = append(errs, d.transparent.held.Close())
+	}
 	errs = append(errs, d.engine.Close(ctx))
 	d.endJournal()
 	d.journal.Wait()
@@ -400,7 +404,7 @@ func (d *Daemon) SourceStats() ([]ppf.SourceStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var sources []ppf.Source
-	for _, q := range []*nfqueue.Source{d.closed, d.open} {
+	for _, q := range []*nfqueue.Source{d.closed, d.open, d.transparent.held} {
 		if q != nil {
 			sources = append(sources, q)
 		}

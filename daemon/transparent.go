@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"net/netip"
 	"slices"
 
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/host"
+	"github.com/promethos/promethos/source/nfqueue"
 	"github.com/promethos/promethos/stream"
 )
 
@@ -16,13 +19,14 @@ type transparent struct {
 	listeners *stream.Transparent
 	diversion *host.Diversion
 	diverted  bool
+	held      *nfqueue.Source // the queue in which SYNs wait
 }
 
 // streamsOf lists the connections of an engine's rules that end here.
 func streamsOf(e *ppf.Engine) (list []rules.Stream) {
 	for _, r := range e.AllRules() {
 		if r.Ends != nil && r.Dir() == ppf.ClientToServer {
-			list = append(list, rules.Stream{Criteria: r.Criteria, KeepsClient: r.Ends.KeepsClient()})
+			list = append(list, rules.Stream{Criteria: r.Criteria, KeepsClient: r.Ends.KeepsClient(), Honest: r.Ends.Honest})
 		}
 	}
 	return list
@@ -46,6 +50,14 @@ func (d *Daemon) openTransparent(p *rules.Plan) error {
 		d.transparent.listeners = l
 	}
 	p.Zoned, p.Plain = d.transparent.listeners.Ports()
+	if d.transparent.held == nil && slices.ContainsFunc(p.Streams, func(s rules.Stream) bool { return s.Honest }) {
+		held, err := nfqueue.Open(nfqueue.Config{Queues: []uint16{p.Hold}, MaxLen: maxHeld, Mark: rules.Mark, Now: d.host.Now})
+		if err != nil {
+			return err
+		}
+		d.transparent.held = held
+		d.running.Go(func() { d.fail(held.Hold(d.ctx, d.ask)) })
+	}
 	if d.transparent.diverted {
 		return nil
 	}
@@ -54,6 +66,33 @@ func (d *Daemon) openTransparent(p *rules.Plan) error {
 	}
 	d.transparent.diverted = true
 	return nil
+}
+
+// maxHeld is how many SYNs wait at most: the kernel drops more, and clients send
+// them again.
+const maxHeld = 16 << 10
+
+// answerMarks are what a SYN bears that waited in vain.
+var answerMarks = map[stream.Answer]uint32{stream.Reset: rules.RefusedMark, stream.NoHost: rules.NoHostMark, stream.NoNetwork: rules.NoNetworkMark}
+
+// ask lets a client's SYN wait until its server has answered.
+func (d *Daemon) ask(h nfqueue.Held) {
+	var p packet.Packet
+	if p.Parse(packet.LinkRawIP, h.Data) != packet.ReasonNone || !p.Has(packet.HasTCP) {
+		h.Drop() // what user functions have built is well-formed
+		return
+	}
+	client, server := netip.AddrPortFrom(p.Src(), p.SrcPort()), netip.AddrPortFrom(p.Dst(), p.DstPort())
+	d.transparent.listeners.Ask(client, server, func(a stream.Answer) {
+		switch mark, refused := answerMarks[a]; {
+		case refused:
+			h.Accept(mark, rules.Mark)
+		case a == stream.Admit:
+			h.Accept(0, 0)
+		default:
+			h.Drop()
+		}
+	})
 }
 
 // trimTransparent ends what the plan does not need any more, once its rules are in
@@ -80,7 +119,6 @@ func (d *Daemon) trimTransparent(p *rules.Plan) error {
 func (d *Daemon) endTransparent() {
 	if d.transparent.listeners != nil {
 		d.transparent.listeners.Close()
-		d.transparent.listeners = nil
 	}
 }
 

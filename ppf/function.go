@@ -56,6 +56,10 @@ type UserFunction struct {
 	// addresses than what it received: replies must be taken before conntrack
 	// and routing see them.
 	ExchangesAddress bool
+	// AnswersFirst says that a chain with this function connects to the server only
+	// after it has talked to the client: handshake is first unless the
+	// configuration says otherwise.
+	AnswersFirst bool
 	// Passes says that the function may send a received packet unchanged.
 	Passes bool
 	// HandsOn says that a function of level stream ends no connection: another one

@@ -41,6 +41,7 @@ type ProxyInstance struct {
 	overrides  map[Reason][]override
 	processors map[string]Processor
 	bound      map[string]*UserFunction // what each processor was made by
+	honest     bool                     // see Ends.Honest
 	counters   []counters               // by worker; shared by all values of one identity
 	events     *rateLimit
 	answers    *rateLimit

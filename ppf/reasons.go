@@ -42,6 +42,21 @@ var (
 	ReasonClientSessions = newReason(ReasonInfo{Name: "stream.limit-client", Field: "connections",
 		Doc:   "the client has as many connections as the limit per address (per /64 of IPv6) allows; the client is reset",
 		Trips: "many users behind one address (NAT)", Relax: "modules: {relay: {client_connections: N}}, and http and https the same"})
+	// ReasonPending and ReasonClientPending bound what a server and a client may
+	// have coming about.
+	ReasonPending = newReason(ReasonInfo{Name: "stream.pending", Field: "connections",
+		Doc:   "as many connections to the server are coming about as the limit allows; the client's SYN is dropped, and with handshake: first the function is told that there is no connection",
+		Trips: "many clients at once, and a server that accepts slowly", Relax: "pending: N"})
+	ReasonClientPending = newReason(ReasonInfo{Name: "stream.pending-client", Field: "connections", RFC: "4987 §3.1",
+		Doc:   "half of the connections to the server that may be coming about are of this client (of its /64 of IPv6); its SYN is dropped",
+		Trips: "many users behind one address (NAT) at once", Relax: "pending: N"})
+	// ReasonUnreachable and ReasonUnclaimed are SYNs that waited in vain.
+	ReasonUnreachable = newReason(ReasonInfo{Name: "stream.server-unreachable", Field: "server", RFC: "9293 §3.10.7.3",
+		Doc:   "the server, or a router before it, refused the connection or did not answer; the client gets the same",
+		Trips: "a server that is down or slow", Relax: "handshake: first"})
+	ReasonUnclaimed = newReason(ReasonInfo{Name: "stream.unclaimed", Field: "client", RFC: "4987 §2",
+		Doc:   "the server had accepted, and the client did not complete its own handshake; the server's connection is reset",
+		Trips: "clients that give up, and SYNs with addresses that are not their sender's", Relax: "handshake: first"})
 	// ReasonDrain is a stream that outlasted its listener.
 	ReasonDrain = newReason(ReasonInfo{Name: "stream.drain", Field: "connections",
 		Doc:   "what was under way when the instance or the daemon ended was not over in time; both ends are reset",

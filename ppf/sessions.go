@@ -120,9 +120,9 @@ func (e *Engine) findSessions(f *ConnectionFilter, n int) (list []ConnectionInfo
 	return list
 }
 
-// clientKey is what limits per client count by: an IPv4 address, or the /64 of
+// ClientNetwork is what limits per client count by: an IPv4 address, or the /64 of
 // an IPv6 one, of which a host may take any address.
-func clientKey(a netip.Addr) netip.Prefix {
+func ClientNetwork(a netip.Addr) netip.Prefix {
 	bits := 32
 	if a.Is6() {
 		bits = 64
@@ -148,7 +148,7 @@ type SessionLimit struct {
 func (l *SessionLimit) Enter(s *Session, most, perClient int) Reason {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := clientKey(s.ClientAddr.Addr())
+	k := ClientNetwork(s.ClientAddr.Addr())
 	switch {
 	case most > 0 && l.all >= most:
 		return ReasonSessions
@@ -167,7 +167,7 @@ func (l *SessionLimit) Enter(s *Session, most, perClient int) Reason {
 func (l *SessionLimit) Leave(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := clientKey(s.ClientAddr.Addr())
+	k := ClientNetwork(s.ClientAddr.Addr())
 	l.all--
 	if l.byClient[k]--; l.byClient[k] == 0 {
 		delete(l.byClient, k)

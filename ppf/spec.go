@@ -189,7 +189,10 @@ type InstanceSpec struct {
 	// Handshake and UpstreamAddress are for stream chains at hooks.
 	Handshake       Handshake
 	UpstreamAddress UpstreamAddress
-	Reasons         []Override
+	// Pending is how many of their connections to a server may be coming about at a
+	// time; 0: DefaultPending.
+	Pending int
+	Reasons []Override
 	// Modules holds the settings of user functions by name, undecoded.
 	Modules map[string]Value
 }

@@ -14,11 +14,21 @@ import (
 // named or not.
 const legFunction = "tcp"
 
+// DefaultPending is how many connections to a server may be coming about at a time
+// where the configuration does not say.
+const DefaultPending = 256
+
+// maxPending is less than what the queue of waiting SYNs holds.
+const maxPending = 10_000
+
 // Ends says how this host ends the connections of a transparent stream chain.
 type Ends struct {
-	Instance  string
-	Handshake Handshake
-	Upstream  UpstreamAddress
+	Instance string
+	// Honest lets a client's SYN wait until the server has accepted.
+	Honest   bool
+	Upstream UpstreamAddress
+	// Pending is how many connections to one server may be coming about at a time.
+	Pending int
 	// Drain is how long what is under way may go on when the daemon ends.
 	Drain time.Duration
 }
@@ -105,13 +115,16 @@ func (e *Engine) prepareStream(in *InstanceSpec, proxy *ProxyInstance) error {
 		if in.Drain != 0 && in.Drain != DefaultDrain && in.Source != SourceListen {
 			return errors.New("drain: needs a chain with a stream function (leave it out)")
 		}
+		if in.Pending != 0 {
+			return errors.New("pending: needs a chain with a stream function at a hook (leave it out)")
+		}
 		return nil
 	}
 	switch m := &in.Match; {
 	case in.Handshake == HandshakeCookie:
 		return errors.New("handshake: cookie is for chains of packet functions (write honest or first)")
-	case in.Handshake == HandshakeHonest:
-		return errors.New("handshake: honest: this build answers clients first (leave it out)")
+	case in.Pending < 0 || in.Pending > maxPending:
+		return fmt.Errorf("pending: %d is out of range (1 to %d)", in.Pending, maxPending)
 	case !slices.Equal(in.Chain[0], in.Chain[1]):
 		return errors.New("chain: both flows of a connection that ends here have one chain (write `chain: [...]`)")
 	case e.exchanges(in.Chain[0]):
@@ -130,6 +143,10 @@ func (e *Engine) prepareStream(in *InstanceSpec, proxy *ProxyInstance) error {
 		return errors.New("fail: open: a connection that ends here cannot go on past us (write `fail: closed`)")
 	}
 	proxy.Group = arriving
+	proxy.honest = in.Handshake == HandshakeHonest || in.Handshake == HandshakeDefault && !slices.ContainsFunc(in.Chain[0], func(name string) bool {
+		f, ok := e.functions.Lookup(name)
+		return ok && f.AnswersFirst
+	})
 	return e.loadModulesFor(e.ctx, []string{legFunction})
 }
 
@@ -143,7 +160,11 @@ func (p *ProxyInstance) ends() *Ends {
 	if !p.transparent() {
 		return nil
 	}
-	return &Ends{Instance: p.Name, Handshake: p.spec.Handshake, Upstream: p.spec.UpstreamAddress, Drain: p.spec.Drain}
+	e := &Ends{Instance: p.Name, Honest: p.honest, Upstream: p.spec.UpstreamAddress, Pending: p.spec.Pending, Drain: p.spec.Drain}
+	if e.Pending == 0 {
+		e.Pending = DefaultPending
+	}
+	return e
 }
 
 // Accepting finds the instance whose client leg is the connection between a

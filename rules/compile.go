@@ -31,6 +31,8 @@ func Compile(p Plan, f Features) (*Ruleset, error) {
 			c.fragments()
 		case placeZoneIn:
 			c.zoneIn()
+		case placeHold:
+			c.hold()
 		case placeDivert:
 			c.divert()
 		case placeZoneOut:
@@ -82,6 +84,9 @@ func (c *compiler) skip(at place) []rule {
 	if at == placeForward && slices.ContainsFunc(c.plan.Selectors, Selector.judgesEarly) {
 		list = append(list, new(builder).marked(JudgedMark).accept())
 	}
+	if at == placePostrouting && len(c.streams(ppf.ClientToServer, isHonest)) > 0 {
+		list = append(list, refusals()...)
+	}
 	return list
 }
 
@@ -108,10 +113,14 @@ func (c *compiler) take(b *builder, fail ppf.Fail) rule {
 	if c.features.Block {
 		return b.drop()
 	}
-	q, flags, text := c.plan.Closed, uint16(0), "queue to "
 	if fail == ppf.FailOpen {
-		q, flags, text = c.plan.Open, uint16(expr.QueueFlagBypass), "queue flags bypass to "
+		return c.queue(b, c.plan.Open, uint16(expr.QueueFlagBypass), "queue flags bypass to ")
 	}
+	return c.queue(b, c.plan.Closed, 0, "queue to ")
+}
+
+// queue ends the rule with queues; text is what comes before their numbers.
+func (c *compiler) queue(b *builder, q Queues, flags uint16, text string) rule {
 	text += fmt.Sprint(q.First)
 	if q.Count > 1 {
 		text += fmt.Sprintf("-%d", q.last())

@@ -83,8 +83,8 @@ var goldenPlans = []struct {
 			Not: []ppf.Criteria{{Dst: prefixes("198.51.100.1/32")}, {Src: prefixes("192.0.2.81/32")}},
 		}},
 	}}, native},
-	{"ends", Plan{Closed: queues, Zoned: Ports{40000, 40001}, Plain: Ports{40002, 40003}, Streams: []Stream{
-		{Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: append(prefixes("192.0.2.81/32"), append(plc, plc6...)...), DstPorts: port(80)}, KeepsClient: true},
+	{"ends", Plan{Closed: queues, Zoned: Ports{40000, 40001}, Plain: Ports{40002, 40003}, Hold: 20577, Streams: []Stream{
+		{Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: append(prefixes("192.0.2.81/32"), append(plc, plc6...)...), DstPorts: port(80)}, KeepsClient: true, Honest: true},
 		{Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: plc, DstPorts: port(443), Not: []ppf.Criteria{{Src: clients}}}},
 	}, Selectors: []Selector{{Hook: ppf.Output, Criteria: ppf.Criteria{Dst: plc}}}}, native},
 	{"ends-plain", Plan{Closed: queues, Plain: Ports{40002}, Streams: []Stream{
@@ -145,6 +145,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"queues past the last", Plan{Closed: Queues{First: 65535, Count: 2}, Selectors: one}, native, ErrPlan},
 		{"no open queues", Plan{Closed: queues, Selectors: opens}, native, ErrPlan},
 		{"overlapping queues", Plan{Closed: queues, Open: Queues{First: 20561, Count: 1}, Selectors: opens}, native, ErrPlan},
+		{"SYNs wait where packets are judged", Plan{Closed: queues, Hold: 20561, Streams: []Stream{{Criteria: ppf.Criteria{Protocol: packet.ProtoTCP}, Honest: true}}}, native, ErrPlan},
 		{"a stream of UDP", Plan{Closed: queues, Streams: []Stream{{Criteria: ppf.Criteria{Protocol: packet.ProtoUDP}}}}, native, ErrPlan},
 		{"long interface name", Plan{Closed: queues, Refuse: []Selector{{Hook: ppf.Input, Criteria: ppf.Criteria{In: "abcdefghijklmnop"}}}}, native, ErrPlan},
 	} {

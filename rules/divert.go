@@ -20,13 +20,13 @@ func (c *compiler) zoneIn() {
 		return
 	}
 	ch := c.base(placeZoneIn)
-	c.lead(ch, ch.name, c.streams(ppf.ClientToServer, true), func(b *builder, _ ppf.Fail) rule { return b.toZone() })
+	c.lead(ch, ch.name, c.streams(ppf.ClientToServer, keepsClient), func(b *builder, _ ppf.Fail) rule { return b.toZone() })
 	c.keep(ch, placeZoneIn)
 }
 
 // zoneOut does the same for what our sockets and our answers send to clients.
 func (c *compiler) zoneOut() {
-	answers := c.streams(ppf.ServerToClient, true)
+	answers := c.streams(ppf.ServerToClient, keepsClient)
 	if c.features.Block || len(answers) == 0 {
 		return
 	}
@@ -36,6 +36,35 @@ func (c *compiler) zoneOut() {
 	c.lead(own, own.name, answers, func(b *builder, _ ppf.Fail) rule { return b.toZone() })
 	ch.rules = append(ch.rules, new(builder).ours().jump(own))
 	c.rules.chains = append(c.rules.chains, own, ch)
+}
+
+// hold lets SYNs wait for what becomes of the connection to the server.
+func (c *compiler) hold() {
+	if c.features.Block {
+		return
+	}
+	ch := c.base(placeHold)
+	own := &chain{name: c.name(ch.name + "_syn")}
+	own.rules = append(own.rules, c.queue(new(builder).syn(), Queues{c.plan.Hold, 1}, 0, "queue to "))
+	c.lead(ch, ch.name, c.streams(ppf.ClientToServer, isHonest), func(b *builder, _ ppf.Fail) rule { return b.jump(own) })
+	if len(ch.rules) > len(c.skip(placeHold)) {
+		c.rules.chains = append(c.rules.chains, own, ch)
+	}
+}
+
+// refusals lets the kernel's own answers to SYNs that waited in vain go to their
+// clients: a reset or an ICMP error of a connection that conntrack has not
+// confirmed. It would drop them in a queue (net/netfilter/nfnetlink_queue.c,
+// nf_ct_drop_unconfirmed), and nothing else looks like them: what is forwarded is
+// either new or belongs to what is confirmed.
+func refusals() []rule {
+	list := []rule{new(builder).rst().unconfirmed().accept()}
+	for family, ranges := range icmpErrors {
+		for _, types := range ranges {
+			list = append(list, new(builder).icmpError(family == 1, types).unconfirmed().accept())
+		}
+	}
+	return list
 }
 
 // divert gives packets to the sockets of connections that end here. A packet of
@@ -48,7 +77,13 @@ func (c *compiler) divert() {
 	ch := c.base(placeDivert)
 	ch.rules = append(ch.rules, new(builder).marked(SocketMark).accept()) // to a server on this host
 	clients := &chain{name: c.name(ch.name + "_clients")}
-	zoned := len(c.streams(ppf.ClientToServer, true)) > 0
+	if len(c.streams(ppf.ClientToServer, isHonest)) > 0 {
+		clients.rules = append(clients.rules,
+			new(builder).marked(RefusedMark).reject("tcp reset", unix.NFT_REJECT_TCP_RST, 0),
+			new(builder).marked(NoHostMark).reject("icmpx type host-unreachable", unix.NFT_REJECT_ICMPX_UNREACH, unix.NFT_REJECT_ICMPX_HOST_UNREACH),
+			new(builder).marked(NoNetworkMark).reject("icmpx type no-route", unix.NFT_REJECT_ICMPX_UNREACH, unix.NFT_REJECT_ICMPX_NO_ROUTE))
+	}
+	zoned := len(c.streams(ppf.ClientToServer, keepsClient)) > 0
 	for version, v6 := range []bool{false, true} {
 		if c.plan.Plain != (Ports{}) && c.plan.Plain[version] == 0 {
 			continue
@@ -66,8 +101,8 @@ func (c *compiler) divert() {
 		new(builder).socket(false).accept(),
 		new(builder).drop())
 	c.rules.chains = append(c.rules.chains, clients, servers)
-	c.lead(ch, clients.name, c.streams(ppf.ClientToServer, false), func(b *builder, _ ppf.Fail) rule { return b.jump(clients) })
-	c.lead(ch, servers.name, c.streams(ppf.ServerToClient, false), func(b *builder, _ ppf.Fail) rule { return b.jump(servers) })
+	c.lead(ch, clients.name, c.streams(ppf.ClientToServer, allStreams), func(b *builder, _ ppf.Fail) rule { return b.jump(clients) })
+	c.lead(ch, servers.name, c.streams(ppf.ServerToClient, allStreams), func(b *builder, _ ppf.Fail) rule { return b.jump(servers) })
 	for family, ranges := range icmpErrors {
 		for _, types := range ranges {
 			ch.rules = append(ch.rules, new(builder).icmpError(family == 1, types).socket(true).divert())
@@ -76,11 +111,16 @@ func (c *compiler) divert() {
 	c.keep(ch, placeDivert)
 }
 
-// streams lists the criteria of one flow of connections that end here, all or
-// those whose server sees the client's own address.
-func (c *compiler) streams(d ppf.Dir, kept bool) (list []ppf.Criteria) {
+// Which connections streams lists: all, those whose server sees the client's own
+// address, and those whose SYNs wait.
+func allStreams(*Stream) bool    { return true }
+func keepsClient(s *Stream) bool { return s.KeepsClient }
+func isHonest(s *Stream) bool    { return s.Honest }
+
+// streams lists the criteria of one flow of connections that end here.
+func (c *compiler) streams(d ppf.Dir, which func(*Stream) bool) (list []ppf.Criteria) {
 	for _, s := range c.plan.Streams {
-		if kept && !s.KeepsClient {
+		if !which(&s) {
 			continue
 		}
 		if d == ppf.ServerToClient {
@@ -151,6 +191,39 @@ func (b *builder) divert() rule {
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
 		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(^uint32(Mark)), Xor: bits(DivertMark)},
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true}).accept()
+}
+
+// syn restricts the rule, of TCP, to segments that open a connection (RFC 9293
+// §3.1: FIN, SYN, RST and ACK in the control bits).
+func (b *builder) syn() *builder {
+	return b.say("tcp flags & (fin | syn | rst | ack) == syn").load(expr.PayloadBaseTransportHeader, 13, 1).
+		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}}).cmp(expr.CmpOpEq, 0x02)
+}
+
+// rst restricts the rule to segments that reset a connection.
+func (b *builder) rst() *builder {
+	return b.say("meta l4proto tcp tcp flags & rst != 0").add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, unix.IPPROTO_TCP).
+		load(expr.PayloadBaseTransportHeader, 13, 1).
+		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x04}, Xor: []byte{0}}).cmp(expr.CmpOpNeq, 0)
+}
+
+// confirmed is IPS_CONFIRMED (include/uapi/linux/netfilter/nf_conntrack_common.h).
+const confirmed = 1 << 3
+
+// unconfirmed restricts the rule to packets that are related to a connection of
+// which nothing has left yet.
+func (b *builder) unconfirmed() *builder {
+	return b.say("ct state related ct status & %#x == 0", confirmed).
+		add(&expr.Ct{Key: expr.CtKeySTATE, Register: reg},
+			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(expr.CtStateBitRELATED), Xor: bits(0)}).cmp(expr.CmpOpNeq, bits(0)...).
+		add(&expr.Ct{Key: expr.CtKeySTATUS, Register: reg},
+			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(confirmed), Xor: bits(0)}).cmp(expr.CmpOpEq, bits(0)...)
+}
+
+// reject ends the rule with an answer that says no.
+func (b *builder) reject(with string, kind uint32, code uint8) rule {
+	return b.say("meta l4proto tcp").add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, unix.IPPROTO_TCP).
+		to("reject with "+with, &expr.Reject{Type: kind, Code: code})
 }
 
 func (b *builder) drop() rule { return b.to("drop", &expr.Verdict{Kind: expr.VerdictDrop}) }

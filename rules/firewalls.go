@@ -107,9 +107,13 @@ func (k *Kernel) streamNeeds() []streamNeed {
 	zone := func(t *nftables.Table) error {
 		return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).toZone().exprs...)
 	}
+	refuse := func(t *nftables.Table) error {
+		return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).reject("tcp reset", unix.NFT_REJECT_TCP_RST, 0).exprs...)
+	}
 	return []streamNeed{
 		{"transparent proxy", "CONFIG_NFT_TPROXY", "nft_tproxy", tproxy},
 		{"socket match", "CONFIG_NFT_SOCKET", "nft_socket", socket},
+		{"reject", "CONFIG_NFT_REJECT_INET", "nft_reject_inet", refuse},
 		{"conntrack zones", "CONFIG_NFT_CT and CONFIG_NF_CONNTRACK_ZONES", "nft_ct", zone},
 	}
 }

@@ -425,7 +425,7 @@ func TestExamine(t *testing.T) {
 		}
 	}
 	want := []string{"CAP_NET_ADMIN", "nf_tables", "nf_tables interval sets", "queue target", "table inet promethos",
-		"transparent proxy", "socket match", "conntrack zones", "other firewalls", "inline pairs", "IPv6", "connection tracking"}
+		"transparent proxy", "socket match", "reject", "conntrack zones", "other firewalls", "inline pairs", "IPv6", "connection tracking"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}

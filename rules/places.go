@@ -11,6 +11,7 @@ const (
 	placeEarlyOutput
 	placeZoneIn
 	placePrerouting
+	placeHold
 	placeDivert
 	placeInput
 	placeForward
@@ -37,6 +38,7 @@ var places = [numPlaces]placeInfo{
 	placeEarlyOutput: {"early_output", ppf.Output, -310, "before raw (-300) and conntrack (-200), which then see the numbers that the client sees"},
 	placeZoneIn:      {"zone_in", ppf.Prerouting, -210, "before conntrack (-200): the client's side of a connection that ends here gets a zone of its own"},
 	placePrerouting:  {"prerouting", ppf.Prerouting, -90, "after DNAT (-100): both flows show the real client and server, also with masquerade"},
+	placeHold:        {"hold", ppf.Prerouting, -85, "after the packet was built: a client's SYN waits until the server has accepted"},
 	placeDivert:      {"divert", ppf.Prerouting, -80, "after the packet was built, before routing: what belongs to a socket of ours goes to it"},
 	placeInput:       {"input", ppf.Input, -10, "before the operator's filter (0), which judges the packet that was built"},
 	placeForward:     {"forward", ppf.Forward, -10, "before the operator's filter (0), which judges the packet that was built"},

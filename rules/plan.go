@@ -28,6 +28,11 @@ const (
 	// JudgedMark is on a packet that was built before conntrack and has its
 	// instance's own hook still before it, which lets it go on.
 	JudgedMark = 0x4046_0000
+	// RefusedMark, NoHostMark and NoNetworkMark are on a SYN that waited in vain:
+	// the client gets a reset, or an ICMP error that says so.
+	RefusedMark   = 0x5040_0000
+	NoHostMark    = 0x5004_0000
+	NoNetworkMark = 0x5002_0000
 )
 
 // Zone is the conntrack zone of the client's side of a connection whose server
@@ -60,6 +65,8 @@ type Stream struct {
 	Criteria ppf.Criteria // of the flow from client to server
 	// KeepsClient says that the server sees the client's own address and port.
 	KeepsClient bool
+	// Honest lets SYNs wait in the queue Hold.
+	Honest bool
 }
 
 // Ports are those of the listeners on the loopback addresses, for IPv4 and IPv6. 0
@@ -92,6 +99,8 @@ type Plan struct {
 	// Closed and Open are the queues for instances that fail closed and open;
 	// Open is not looked at where no instance fails open.
 	Closed, Open Queues
+	// Hold is the queue in which SYNs wait.
+	Hold uint16
 }
 
 // check reports what no ruleset can express, wrapping ErrPlan.
@@ -115,6 +124,11 @@ func (p *Plan) check() error {
 	}
 	if !p.Closed.valid() {
 		return fmt.Errorf("rules: compile: %w: no queues from %d on for %d workers", ErrPlan, p.Closed.First, p.Closed.Count)
+	}
+	for _, s := range p.Streams {
+		if s.Honest && p.Closed.First <= p.Hold && p.Hold <= p.Closed.last() {
+			return fmt.Errorf("rules: compile: %w: SYNs wait in queue %d, which is one of %d-%d", ErrPlan, p.Hold, p.Closed.First, p.Closed.last())
+		}
 	}
 	if !open {
 		return nil

@@ -33,14 +33,20 @@ type Transparent struct {
 	running   sync.WaitGroup
 	mu        sync.Mutex
 	open      map[*ppf.Session]*ppf.Ends
+	tuples    map[tuple]int // of the open sessions
 	closed    bool
-	ended     chan struct{} // told of the end of a connection
+	handshakes
+	life  context.Context // of asking servers
+	end   context.CancelFunc
+	ended chan struct{} // told of the end of a connection
 }
 
 // OpenTransparent listens, with the given number of listeners for each kind of
 // connection; Run begins to accept. The error wraps ErrNoTransparent.
 func OpenTransparent(e *ppf.Engine, marks Marks, workers int) (_ *Transparent, err error) {
-	t := &Transparent{engine: e, marks: marks, open: map[*ppf.Session]*ppf.Ends{}, ended: make(chan struct{}, 1)}
+	t := &Transparent{engine: e, marks: marks, open: map[*ppf.Session]*ppf.Ends{}, tuples: map[tuple]int{}, ended: make(chan struct{}, 1)}
+	t.handshakes = handshakes{asking: map[tuple]bool{}, waiting: map[tuple]*waiting{}, byServer: map[netip.AddrPort]int{}, byClient: map[party]int{}}
+	t.life, t.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			t.Close()
@@ -125,8 +131,13 @@ func (t *Transparent) Close() {
 		l.Close()
 	}
 	var late []*time.Timer
+	t.end()
 	t.mu.Lock()
 	t.closed = true
+	for key, w := range t.waiting {
+		t.unwait(key)
+		ppf.Abort(w.conn)
+	}
 	for s, ends := range t.open {
 		s.Drain()
 		late = append(late, time.AfterFunc(ends.Drain, func() { s.Abort(ppf.ReasonDrain) }))
@@ -164,32 +175,12 @@ func (t *Transparent) accept(l net.Listener) {
 			}
 			continue
 		}
-		client, server := endpoint(conn.RemoteAddr()), endpoint(conn.LocalAddr())
+		key := tuple{endpoint(conn.RemoteAddr()), endpoint(conn.LocalAddr())}
 		if conn, err = wrap(conn); err != nil {
 			continue // it has ended
 		}
-		session, ends := t.session(conn, client, server)
-		if session == nil || !t.keep(session, ends) {
-			ppf.Abort(conn) // its instance has gone meanwhile
-			continue
-		}
-		t.running.Go(func() { t.serve(session, conn) })
+		t.running.Go(func() { t.serve(conn, key) })
 	}
-}
-
-// session makes the session of an accepted connection; nil without an instance.
-func (t *Transparent) session(conn net.Conn, client, server netip.AddrPort) (*ppf.Session, *ppf.Ends) {
-	ends := t.engine.Accepting(client, server)
-	if ends == nil {
-		return nil, nil
-	}
-	dial := func(ctx context.Context) (net.Conn, error) { return t.dial(ctx, client, server, ends) }
-	session, err := t.engine.NewSession(ends.Instance, conn, client, server, dial)
-	if err != nil {
-		t.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: ends.Instance, Text: err.Error()})
-		return nil, nil
-	}
-	return session, ends
 }
 
 func endpoint(a net.Addr) netip.AddrPort {
@@ -198,13 +189,29 @@ func endpoint(a net.Addr) netip.AddrPort {
 }
 
 // keep notes a session that Close has to end; it may be too late.
-func (t *Transparent) keep(s *ppf.Session, ends *ppf.Ends) bool {
+func (t *Transparent) keep(s *ppf.Session, key tuple, ends *ppf.Ends) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed {
 		t.open[s] = ends
+		t.tuples[key]++
 	}
 	return !t.closed
+}
+
+// serves reports whether a session of a connection is there; mu is held.
+func (t *Transparent) serves(key tuple) bool { return t.tuples[key] > 0 }
+
+// forget is told of the end of a session.
+func (t *Transparent) forget(s *ppf.Session, key tuple) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, s)
+	less(t.tuples, key)
+	select {
+	case t.ended <- struct{}{}:
+	default:
+	}
 }
 
 func (t *Transparent) busy() bool {
@@ -213,30 +220,39 @@ func (t *Transparent) busy() bool {
 	return len(t.open) > 0
 }
 
-func (t *Transparent) serve(s *ppf.Session, conn net.Conn) {
-	defer func() {
-		conn.Close()
-		t.mu.Lock()
-		delete(t.open, s)
-		t.mu.Unlock()
-		select {
-		case t.ended <- struct{}{}:
-		default:
-		}
-	}()
-	s.Serve()
+// serve runs the session of an accepted connection.
+func (t *Transparent) serve(conn net.Conn, key tuple) {
+	up := &upstream{t: t, key: key, ends: t.engine.Accepting(key.client, key.server), waiting: t.claim(key)}
+	defer up.close()
+	if up.ends == nil {
+		ppf.Abort(conn) // its instance has gone meanwhile
+		return
+	}
+	session, err := t.engine.NewSession(up.ends.Instance, conn, key.client, key.server, up.dial)
+	if err != nil {
+		t.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: up.ends.Instance, Text: err.Error()})
+		ppf.Abort(conn)
+		return
+	}
+	if !t.keep(session, key, up.ends) {
+		ppf.Abort(conn)
+		return
+	}
+	defer t.forget(session, key)
+	defer conn.Close()
+	session.Serve()
 }
 
 // dial opens a connection to the server, from the client's own address and port
 // where the server shall see them. While an earlier connection of them is not over
 // yet, another port of the client's address has to do.
-func (t *Transparent) dial(ctx context.Context, client, server netip.AddrPort, ends *ppf.Ends) (net.Conn, error) {
+func (t *Transparent) dial(ctx context.Context, key tuple, ends *ppf.Ends) (net.Conn, error) {
 	if !ends.KeepsClient() {
-		return t.dialFrom(ctx, netip.AddrPort{}, server)
+		return t.dialFrom(ctx, netip.AddrPort{}, key.server)
 	}
-	conn, err := t.dialFrom(ctx, client, server)
+	conn, err := t.dialFrom(ctx, key.client, key.server)
 	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL) {
-		conn, err = t.dialFrom(ctx, netip.AddrPortFrom(client.Addr(), 0), server)
+		conn, err = t.dialFrom(ctx, netip.AddrPortFrom(key.client.Addr(), 0), key.server)
 	}
 	return conn, err
 }

@@ -31,7 +31,7 @@ func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	m.host = host
 	return host.Register(ppf.UserFunction{
 		Name: "https", Doc: "ends the client's TLS, and opens TLS to the server where configured; what follows it sees plain bytes",
-		Level: ppf.LevelStream, Layer: 6,
+		Level: ppf.LevelStream, Layer: 6, AnswersFirst: true,
 		Settings:   func() any { return DefaultConfig() },
 		BindStream: m.bind,
 	})

@@ -177,7 +177,11 @@ func (q *queue) request(c *config) error {
 // kernel did not take: it would wait in the queue for ever.
 func (q *queue) drop(id uint32) error {
 	var fixed [verdictRoom]byte
-	msg := putVerdict(fixed[:], q.number, &ppf.Frame{ID: id, Action: ppf.Drop}, 0, 0)
+	return q.verdict(putVerdict(fixed[:], q.number, &ppf.Frame{ID: id, Action: ppf.Drop}, 0, 0))
+}
+
+// verdict sends one verdict without a payload.
+func (q *queue) verdict(msg []byte) error {
 	for {
 		if err := unix.Sendto(q.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != unix.EINTR {
 			return err
@@ -255,6 +259,17 @@ func (q *queue) wait() error {
 
 // decide hands the messages of a read to the handler and answers them.
 func (q *queue) decide(h ppf.Handler, n int, now int64) {
+	frames := q.collect(n, now)
+	if len(frames) == 0 {
+		return
+	}
+	q.received.Add(uint64(len(frames)))
+	h.Handle(frames)
+	q.answer(frames)
+}
+
+// collect reads the packets out of the messages of a read.
+func (q *queue) collect(n int, now int64) []ppf.Frame {
 	frames := q.frames[:0]
 	for i := range n {
 		b := q.buf[i*messageLen : i*messageLen+int(q.hdrs[i].len)]
@@ -289,12 +304,7 @@ func (q *queue) decide(h ppf.Handler, n int, now int64) {
 			b = b[min(align4(length), len(b)):]
 		}
 	}
-	if len(frames) == 0 {
-		return
-	}
-	q.received.Add(uint64(len(frames)))
-	h.Handle(frames)
-	q.answer(frames)
+	return frames
 }
 
 // answer sends the verdicts in order.

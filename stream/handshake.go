@@ -1,0 +1,266 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/promethos/promethos/ppf"
+)
+
+// Answer is what becomes of a client's SYN that waited for the server.
+type Answer uint8
+
+// The answers. The zero value is silence: the SYN is dropped.
+const (
+	Silence   Answer = iota
+	Admit            // the listener answers it
+	Reset            // as a server that refuses
+	NoHost           // as a router that cannot reach the server
+	NoNetwork        // as one that has no route
+)
+
+// ErrPending reports that too many connections to the server are coming about.
+var ErrPending = errors.New("too many connections to the server are coming about")
+
+const (
+	// holdTime is how long a SYN waits for the server. A client that goes on sends
+	// it again.
+	holdTime = 10 * time.Second
+	// claimTime is how long the server's connection waits for the client's, which
+	// sends its last segment of three within a round trip.
+	claimTime = 10 * time.Second
+)
+
+// tuple is a connection as its client sees it.
+type tuple struct{ client, server netip.AddrPort }
+
+// handshakes are connections that are coming about; Transparent.mu guards them.
+type handshakes struct {
+	asking   map[tuple]bool // the server is being asked
+	waiting  map[tuple]*waiting
+	byServer map[netip.AddrPort]int // pending ones
+	byClient map[party]int          // those of SYNs
+}
+
+// party is a client, or its network, and a server.
+type party struct {
+	client netip.Prefix
+	server netip.AddrPort
+}
+
+// waiting is a server's connection whose client has not completed its own.
+type waiting struct {
+	conn  net.Conn
+	late  *time.Timer
+	leave func()
+}
+
+// Ask decides a client's SYN, at once or when its server has answered: reply is
+// called once, by any goroutine.
+func (t *Transparent) Ask(client, server netip.AddrPort, reply func(Answer)) {
+	ends := t.engine.Accepting(client, server)
+	if ends == nil {
+		reply(Silence)
+		return
+	}
+	key := tuple{client, server}
+	t.mu.Lock()
+	known := t.asking[key]
+	switch {
+	case t.closed || known:
+		t.mu.Unlock()
+		reply(Silence) // another of the same waits already
+		return
+	case t.waiting[key] != nil || t.serves(key):
+		t.mu.Unlock()
+		reply(Admit) // sent again, or for the socket to judge
+		return
+	}
+	from := party{ppf.ClientNetwork(client.Addr()), server}
+	reason := ppf.Reason(0)
+	switch {
+	case t.byServer[server] >= ends.Pending:
+		reason = ppf.ReasonPending
+	case t.byClient[from] >= max(1, ends.Pending/2):
+		reason = ppf.ReasonClientPending
+	}
+	if reason != 0 {
+		t.mu.Unlock()
+		t.count(ends, key, reason)
+		reply(Silence)
+		return
+	}
+	t.asking[key] = true
+	t.byServer[server]++
+	t.byClient[from]++
+	leave := func() { // with mu held
+		less(t.byServer, server)
+		less(t.byClient, from)
+	}
+	t.running.Go(func() { reply(t.ask(key, ends, leave)) })
+	t.mu.Unlock()
+}
+
+// ask connects to the server; with success its connection waits for the client's.
+func (t *Transparent) ask(key tuple, ends *ppf.Ends, leave func()) Answer {
+	ctx, cancel := context.WithTimeout(t.life, holdTime)
+	defer cancel()
+	conn, err := t.dial(ctx, key, ends)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.asking, key)
+	if err != nil || t.closed {
+		leave()
+		if err == nil {
+			ppf.Abort(conn)
+			return Silence
+		}
+		t.count(ends, key, ppf.ReasonUnreachable)
+		return answerTo(err)
+	}
+	w := &waiting{conn: conn, leave: leave}
+	w.late = time.AfterFunc(claimTime, func() {
+		t.mu.Lock()
+		late := t.waiting[key] == w
+		if late {
+			t.unwait(key)
+		}
+		t.mu.Unlock()
+		if late {
+			ppf.Abort(conn)
+			t.count(ends, key, ppf.ReasonUnclaimed)
+		}
+	})
+	t.waiting[key] = w
+	return Admit
+}
+
+// answerTo tells a client what its server, or a router before it, has told us.
+func answerTo(err error) Answer {
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET):
+		return Reset
+	case errors.Is(err, unix.ENETUNREACH):
+		return NoNetwork
+	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOPROTOOPT):
+		return NoHost
+	}
+	return Silence
+}
+
+// claim takes the server's connection that waits for a client's; nil where there
+// is none.
+func (t *Transparent) claim(key tuple) net.Conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.waiting[key]
+	if w == nil {
+		return nil
+	}
+	t.unwait(key)
+	return w.conn
+}
+
+// unwait takes a connection out of those that wait; mu is held.
+func (t *Transparent) unwait(key tuple) {
+	w := t.waiting[key]
+	w.late.Stop()
+	w.leave()
+	delete(t.waiting, key)
+}
+
+// enter counts a connection in that a function opens to the server, as long as it
+// is coming about.
+func (t *Transparent) enter(key tuple, ends *ppf.Ends) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byServer[key.server] >= ends.Pending {
+		return ErrPending
+	}
+	t.byServer[key.server]++
+	return nil
+}
+
+func (t *Transparent) leave(key tuple) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	less(t.byServer, key.server)
+}
+
+func less[K comparable](m map[K]int, k K) {
+	if m[k]--; m[k] <= 0 {
+		delete(m, k)
+	}
+}
+
+// count counts a reason for a connection that has no session.
+func (t *Transparent) count(ends *ppf.Ends, key tuple, r ppf.Reason) {
+	if s, err := t.engine.NewSession(ends.Instance, nil, key.client, key.server, nil); err == nil {
+		s.Count(r, ppf.DoRefuse)
+	}
+}
+
+// upstream gives a session its connections to the server: first the one that has
+// waited for it, unless the server has closed it meanwhile, then new ones.
+type upstream struct {
+	t       *Transparent
+	key     tuple
+	ends    *ppf.Ends
+	mu      sync.Mutex
+	waiting net.Conn // nil once it is given
+}
+
+// take gives the connection that waits, once; nil where there is none.
+func (u *upstream) take() net.Conn {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c := u.waiting
+	u.waiting = nil
+	return c
+}
+
+func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
+	if c := u.take(); c != nil {
+		if open(c) {
+			return c, nil
+		}
+		c.Close()
+	}
+	if err := u.t.enter(u.key, u.ends); err != nil {
+		u.t.count(u.ends, u.key, ppf.ReasonPending)
+		return nil, err
+	}
+	defer u.t.leave(u.key)
+	return u.t.dial(ctx, u.key, u.ends)
+}
+
+// close ends a connection that nobody asked for.
+func (u *upstream) close() {
+	if c := u.take(); c != nil {
+		c.Close()
+	}
+}
+
+// open looks whether the peer has not ended a connection.
+func open(c net.Conn) bool {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = control(raw, func(fd int) error {
+		n, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if n == 0 && err == nil {
+			return io.EOF
+		}
+		return err
+	})
+	return err == nil || errors.Is(err, unix.EAGAIN)
+}
