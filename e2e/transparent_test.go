@@ -141,12 +141,12 @@ func TestTransparentWithstands(t *testing.T) {
 	reachable(t, l, p)
 	env := must(l.AttackEnv(p))(t)
 	attacks := attacksOn("tcp")
-	for name, outcome := range attack(t, l, env, attacks, d.judged(t, attacks)) {
-		if outcome != lab.Stopped {
-			t.Errorf("%s: %v, want stopped", name, outcome)
-		}
-	}
+	outcomes := attack(t, l, env, attacks, d.judged(t, attacks))
 	for _, a := range attacks {
+		// A SYN without its fault is one for which the proxy opens a connection.
+		if o := outcomes[a.Name]; o == lab.Arrived || o == lab.Rebuilt && !a.Repairable {
+			t.Errorf("%s: %v, want stopped", a.Name, o)
+		}
 		if d.counted(t, a.Reason) == 0 {
 			t.Errorf("%s: %s is not counted", a.Name, a.Reason)
 		}
