@@ -40,7 +40,7 @@ func TestProtectBeside(t *testing.T) {
 	}
 	holds := func(when string) {
 		t.Helper()
-		if !reaches(t, l.Client, addr(allowed)) || reaches(t, l.Client, addr(other)) {
+		if !reaches(t, l.Client, addr(allowed)) || !unreached(t, l.Client, addr(other)) {
 			t.Errorf("%s: the allowed port cannot be reached, or another can", when)
 		}
 	}

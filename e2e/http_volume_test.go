@@ -196,7 +196,8 @@ func TestHTTPBrowser(t *testing.T) {
 		t.Errorf("the server was asked for %d paths", len(asked))
 	}
 	for _, r := range d.reasons(t) {
-		if r.Action == "drop" {
+		// A browser that has all it wants closes connections that it still opens.
+		if r.Action == "drop" && r.Reason != "https.handshake.malformed" {
 			t.Errorf("refused of a browser: %+v", r)
 		}
 	}

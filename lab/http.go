@@ -22,14 +22,19 @@ type HTTPServer struct {
 
 	server http.Server
 	served chan error
-	mu     sync.Mutex
-	hashes map[dataKey][sha256.Size]byte
 }
 
 type dataKey struct {
 	seed uint64
 	n    int64
 }
+
+// hashes are those of the bodies that servers were asked for: to hash a large one
+// takes as long as to transfer it.
+var hashes = struct {
+	sync.Mutex
+	of map[dataKey][sha256.Size]byte
+}{of: map[dataKey][sha256.Size]byte{}}
 
 // digestField carries the SHA-256 of a body (RFC 9530 §2).
 const digestField = "Repr-Digest"
@@ -41,7 +46,7 @@ func (h *Host) StartHTTP(ctx context.Context, addr string) (*HTTPServer, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &HTTPServer{Addr: l.Addr().String(), served: make(chan error, 1), hashes: map[dataKey][sha256.Size]byte{}}
+	s := &HTTPServer{Addr: l.Addr().String(), served: make(chan error, 1)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /data", s.download)
 	mux.HandleFunc("POST /upload", s.upload)
@@ -74,7 +79,7 @@ func (s *HTTPServer) download(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "want /data?bytes=N&seed=S", http.StatusBadRequest)
 		return
 	}
-	sum := s.hash(seed, n)
+	sum := dataHash(seed, n)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	w.Header().Set(digestField, digest(sum[:]))
@@ -82,16 +87,17 @@ func (s *HTTPServer) download(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.CopyBuffer(w, Data(seed, n), make([]byte, 1<<18))
 }
 
-func (s *HTTPServer) hash(seed uint64, n int64) [sha256.Size]byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// dataHash is the hash of Data(seed, n).
+func dataHash(seed uint64, n int64) [sha256.Size]byte {
+	hashes.Lock()
+	defer hashes.Unlock()
 	key := dataKey{seed, n}
-	sum, ok := s.hashes[key]
+	sum, ok := hashes.of[key]
 	if !ok {
 		sink := sha256.New()
 		_, _ = io.Copy(sink, Data(seed, n)) // neither side fails
 		sum = [sha256.Size]byte(sink.Sum(nil))
-		s.hashes[key] = sum
+		hashes.of[key] = sum
 	}
 	return sum
 }
