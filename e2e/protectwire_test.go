@@ -3,6 +3,7 @@ package e2e
 import (
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,5 +86,40 @@ func TestProtectBridgeSession(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "the session in which this is typed comes in there") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestBlockBridge: before the daemon runs, and when it is gone, a bridge between the
+// ports of an inline pair carries nothing.
+func TestBlockBridge(t *testing.T) {
+	need(t, "curl")
+	l := up(t, lab.Options{Inline: true})
+	check(t, l.Proxy.Bridge(lab.ClientInterface, lab.ServerInterface))
+	addr := hostPort(l.Server, "tcp4", port(t, web(t, l.Server).Addr))
+	file := filepath.Join(t.TempDir(), "promethos.yaml")
+	configuration := strings.Replace(wire("arp, tcp"), "version: 1\n", "version: 1\non_exit: block\n", 1)
+	write(t, file, configuration)
+	if !reaches(t, l.Client, addr) {
+		t.Fatal("the bridge does not carry frames")
+	}
+	if r := run(t, l.Proxy, "block", "-c", file); r.status != 0 {
+		t.Fatal(r)
+	}
+	if reaches(t, l.Client, addr) {
+		t.Error("blocked, the server can be reached")
+	}
+	d := start(t, l, configuration)
+	if !reaches(t, l.Client, addr) {
+		t.Error("with the daemon the server cannot be reached")
+	}
+	if r := run(t, l.Proxy, "block", "-c", file); r.status != 1 || !reaches(t, l.Client, addr) {
+		t.Errorf("block under a daemon: %v", r)
+	}
+	d.stop(t)
+	if reaches(t, l.Client, addr) {
+		t.Error("after the daemon the server can be reached")
+	}
+	if r := run(t, l.Proxy, "unblock"); r.status != 0 || !reaches(t, l.Client, addr) {
+		t.Errorf("unblock: %v", r)
 	}
 }

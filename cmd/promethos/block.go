@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,14 +11,17 @@ import (
 	"github.com/promethos/promethos/daemon"
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
+	"github.com/promethos/promethos/source/inline"
 )
 
 func newBlock() *cobra.Command {
 	var path string
 	c := &cobra.Command{
 		Use: "block -c FILE", Short: "drop what the instances of a configuration select, until the daemon runs or `promethos unblock`", Args: cobra.NoArgs,
-		Long: `Installs the rules that on_exit: block leaves behind, without a daemon: what the instances of FILE select is dropped.
-A daemon that starts replaces them with its own in one transaction. It is refused while rules of a daemon are there.`,
+		Long: `Installs the rules that on_exit: block leaves behind, without a daemon: what the instances of FILE select is dropped,
+and nothing passes the ports of its inline pairs, even where a bridge joins them. A daemon that starts replaces the rules
+with its own in one transaction. It is refused while rules of a daemon are there. A port that is not there yet is an error,
+once the others are closed.`,
 		RunE: func(*cobra.Command, []string) error { return block(path) },
 	}
 	configFlag(c, &path)
@@ -63,6 +67,34 @@ func block(path string) error {
 	if err := k.Apply(rs); err != nil {
 		return err
 	}
+	if err := silencePorts(daemon.Ports(spec)); err != nil {
+		return err
+	}
 	fmt.Printf("blocked: what the %d instances of %s select\n", len(spec.Instances), path)
 	return nil
+}
+
+// silencePorts closes the ports of inline pairs: what comes in there is dropped,
+// also before a bridge that they are ports of, and the host says nothing.
+func silencePorts(ports []string) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	s, err := rules.OpenSilence()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var errs []error
+	for _, p := range ports {
+		switch used, err := inline.InUse(p); {
+		case err != nil:
+			errs = append(errs, err)
+		case used:
+			errs = append(errs, fmt.Errorf("block: a daemon carries frames at %s (stop it instead)", p))
+		default:
+			errs = append(errs, s.Add(p))
+		}
+	}
+	return errors.Join(errs...)
 }
