@@ -33,7 +33,9 @@ configuration and writes what comes out, in the same format. It needs no
 privilege and no daemon. The time is the capture's, randomness comes from the
 seed, so the same input gives the same bytes. Hooks and interfaces of the
 configuration are ignored; the first instance that matches takes a packet, and
-packets of no instance are copied. A capture of one side of the proxy is
+packets of no instance are copied. Frames with an Ethernet header go through the
+instances of an inline pair as on a wire, from the side on which the server of
+their match is; where none is named, whoever speaks first is a client. A capture of one side of the proxy is
 wanted: one of both shows every packet twice. "-" as a file's name is standard
 input or output.`,
 		Args: cobra.NoArgs,

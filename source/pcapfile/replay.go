@@ -72,7 +72,10 @@ func offline(s *Source, spec *ppf.Spec) (*ppf.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	offline := withoutHooks(spec)
+	if s.wire, err = newWire(s, spec); err != nil {
+		return nil, errors.Join(fmt.Errorf("replay: %w", err), engine.Close(context.Background()))
+	}
+	offline := withoutHooks(spec, s.wire != nil)
 	if err = replayable(engine, offline); err == nil {
 		_, err = engine.Apply(offline)
 	}
@@ -86,14 +89,17 @@ func offline(s *Source, spec *ppf.Spec) (*ppf.Engine, error) {
 	return engine, nil
 }
 
-// withoutHooks puts all instances at one hook and takes interfaces out of their
-// criteria: a capture knows neither.
-func withoutHooks(spec *ppf.Spec) *ppf.Spec {
+// withoutHooks puts all instances at one hook, or at the ports of a wire, and takes
+// interfaces out of their criteria: a capture knows neither.
+func withoutHooks(spec *ppf.Spec, wire bool) *ppf.Spec {
 	out := *spec
 	out.Instances = slices.Clone(spec.Instances)
 	for i := range out.Instances {
 		in := &out.Instances[i]
 		in.Hook, in.Match.In, in.Match.Out = ppf.Forward, "", ""
+		if wire {
+			in.Hook = ppf.InlineClient
+		}
 		in.Match.Not = slices.DeleteFunc(slices.Clone(in.Match.Not), func(m ppf.Match) bool { return m.In != "" || m.Out != "" })
 	}
 	return &out

@@ -28,7 +28,8 @@ type Source struct {
 	head    linkHeader
 	from    netip.Addr // who sent it
 	told    bool       // the follower has had it
-	emitted [][]byte
+	emitted []extra
+	wire    *wire     // nil: packets begin with the IP header
 	waiting []waiting // fragments whose others have not come yet
 	err     error     // of writing
 	buf     []byte
@@ -39,6 +40,12 @@ type waiting struct {
 	n              int
 	record         Record
 	instance, flow string
+}
+
+// extra is a packet that a function has sent beside those of the capture.
+type extra struct {
+	data     []byte
+	ethernet bool // it begins with an Ethernet header
 }
 
 // mtu is that of the links that nearly all captures are made on. Where packets of
@@ -90,6 +97,16 @@ func (s *Source) judge(h ppf.Handler, frames []ppf.Frame, r Record) {
 	s.n++
 	var head linkHeader
 	ip, ok := head.parse(&r, s.in.order)
+	if s.wire != nil && r.Link == LinkEthernet {
+		s.record, s.head = r, head
+		f := &frames[0]
+		*f = ppf.Frame{
+			Data: r.Data, WireLen: r.WireLen, Link: packet.LinkEthernet, Hook: s.wire.port(r.Data), Wire: s.wire, Time: now, ID: uint32(s.n),
+			MTU: max(mtu, len(r.Data)-packet.EthernetLen),
+		}
+		s.handle(h, frames)
+		return
+	}
 	if !ok {
 		// No packet function knows what this is.
 		s.fate(r.Time, ActionUnmatched, "", "", nil, s.write(r))
@@ -104,6 +121,11 @@ func (s *Source) judge(h ppf.Handler, frames []ppf.Frame, r Record) {
 	if r.Link == LinkEthernet {
 		f.SrcMAC, f.HasMAC = s.head.eth.Src, true
 	}
+	s.handle(h, frames)
+}
+
+// handle lets the handler decide the packet, and wants its fate told.
+func (s *Source) handle(h ppf.Handler, frames []ppf.Frame) {
 	s.told = false
 	h.Handle(frames)
 	if !s.told && s.err == nil {
@@ -132,18 +154,22 @@ func (s *Source) Follow(fate *ppf.Fate) {
 	action := actionOf(fate)
 	number := 0
 	switch {
+	case fate.Number == 0 && slices.ContainsFunc(fate.Causes, func(c ppf.Cause) bool { return c.Reason == ppf.ReasonUnmatched }):
+		// A wire drops it; here it is copied, as any packet of no instance.
+		s.fate(s.record.Time, ActionUnmatched, "", "", nil, s.write(s.record))
+		return
 	case len(fate.Pieces) > 0:
-		number = s.writeIP(fate.Pieces[0], &s.head, s.record.Time)
+		number = s.writeSent(f, fate.Pieces[0])
 	case f.Action != ppf.Drop && f.Head == nil:
 		number = s.write(s.record)
 	case f.Action != ppf.Drop:
-		number = s.writeIP(slices.Concat(f.Head, f.Body), &s.head, s.record.Time)
+		number = s.writeSent(f, slices.Concat(f.Head, f.Body, f.Padding()))
 	case action == ActionDropped && s.drops != nil:
 		s.drop(s.record, fate.Causes)
 	}
 	s.fate(s.record.Time, action, fate.Instance, flow, fate.Causes, number)
 	for _, piece := range fate.Pieces[min(1, len(fate.Pieces)):] {
-		s.fate(s.record.Time, ActionSplit, fate.Instance, flow, nil, s.writeIP(piece, &s.head, s.record.Time))
+		s.fate(s.record.Time, ActionSplit, fate.Instance, flow, nil, s.writeSent(f, piece))
 	}
 	s.flushEmitted(fate.Instance, flow)
 }
@@ -202,12 +228,25 @@ func (s *Source) write(r Record) int {
 	return s.out.Count()
 }
 
+// writeSent sends what was built for a frame.
+func (s *Source) writeSent(f *ppf.Frame, b []byte) int {
+	if f.Link == packet.LinkEthernet {
+		return s.writeFrame(b, s.record.Time)
+	}
+	return s.writeIP(b, &s.head, s.record.Time)
+}
+
+// writeFrame sends a packet with its link header.
+func (s *Source) writeFrame(b []byte, at int64) int {
+	r := s.record
+	r.Time, r.Data, r.WireLen = at, b, len(b)
+	return s.write(r)
+}
+
 // writeIP sends an IP packet behind a link header written anew.
 func (s *Source) writeIP(ip []byte, h *linkHeader, at int64) int {
 	s.buf = append(h.append(s.buf[:0], ip), ip...)
-	r := s.record
-	r.Time, r.Data, r.WireLen = at, s.buf, len(s.buf)
-	return s.write(r)
+	return s.writeFrame(s.buf, at)
 }
 
 // Emit sends an extra packet. It is written behind the packet that is being
@@ -217,21 +256,25 @@ func (s *Source) Emit(pkt []byte) error {
 	if len(pkt) == 0 {
 		return errors.New("emit packet: it is empty")
 	}
-	s.emitted = append(s.emitted, slices.Clone(pkt))
+	s.emitted = append(s.emitted, extra{slices.Clone(pkt), false})
 	return nil
 }
 
 // flushEmitted writes the extra packets of a packet, or of the time before it.
 func (s *Source) flushEmitted(instance, flow string) {
-	for _, pkt := range s.emitted {
+	for _, e := range s.emitted {
+		at := s.env.Now()
+		if e.ethernet {
+			s.fate(at, ActionEmitted, instance, flow, nil, s.writeFrame(e.data, at))
+			continue
+		}
 		h := &s.head
 		var p packet.Packet
-		if p.Parse(packet.LinkRawIP, pkt); p.Dst() == s.from {
+		if p.Parse(packet.LinkRawIP, e.data); p.Dst() == s.from {
 			back := s.head.reverse()
 			h = &back
 		}
-		at := s.env.Now()
-		s.fate(at, ActionEmitted, instance, flow, nil, s.writeIP(pkt, h, at))
+		s.fate(at, ActionEmitted, instance, flow, nil, s.writeIP(e.data, h, at))
 	}
 	s.emitted = s.emitted[:0]
 }
