@@ -19,9 +19,10 @@ var outcomeNames = [numOutcomes]string{"drop", "repair", "would-drop", "would-re
 // String names the outcome.
 func (o Outcome) String() string { return outcomeNames[o] }
 
-// FlowCounters counts the packets of one flow. Every packet that came in is
-// also counted in exactly one of Sent, Unchanged, Dropped, Queued, Stolen, Merged
-// and Held.
+// FlowCounters counts the packets of one flow; of a listener's instance it counts
+// messages, or streams where a function carries bytes, and octets of payload.
+// Every packet that came in is also counted in exactly one of Sent, Unchanged,
+// Dropped, Queued, Stolen, Merged and Held.
 type FlowCounters struct {
 	In        uint64 `json:"in"`
 	InBytes   uint64 `json:"in_bytes"` // on layer 3

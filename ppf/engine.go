@@ -322,7 +322,7 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	}
 	proxy := &ProxyInstance{
 		Name: in.Name, Initiate: in.Initiate, Others: in.Others, Mode: in.Mode, Fail: in.Fail,
-		Since: e.env.Now(), spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)),
+		Since: e.env.Now(), spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)), streams: &streamCounters{},
 	}
 	if proxy.Initiate == InitiateDefault {
 		proxy.Initiate = InitiateBoth
@@ -380,7 +380,7 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	if len(old) > 0 {
 		had = e.proxy.find(old[0].Number)
 		proxy.id, proxy.Since = had.id, had.Since
-		proxy.counters, proxy.events, proxy.answers = had.counters, had.events, had.answers
+		proxy.counters, proxy.streams, proxy.events, proxy.answers = had.counters, had.streams, had.events, had.answers
 	}
 	var rules []*Rule
 	for d, chain := range in.Chain {

@@ -65,6 +65,7 @@ func (e *Engine) sumCounters(p *ProxyInstance) counters {
 		p.counters[i].addTo(&sum)
 		w.mu.Unlock()
 	}
+	p.streams.addTo(&sum)
 	return sum
 }
 
@@ -163,8 +164,7 @@ func (e *Engine) Stats() Stats {
 		}
 	}
 	own := e.sumOwn()
-	s := Stats{Unmatched: own.flow[ClientToServer], Connections: e.table.Len()}
-	e.sessions.each(func(*Session) { s.Connections++ })
+	s := Stats{Unmatched: own.flow[ClientToServer], Connections: e.table.Len() + e.sessions.len()}
 	s.Packets.add(&sum.flow[ClientToServer])
 	s.Packets.add(&sum.flow[ServerToClient])
 	return s
@@ -175,6 +175,11 @@ func (e *Engine) ZeroCounters() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.retired = counters{}
+	for _, p := range *e.proxy.byID.Load() {
+		if p != nil {
+			p.streams.reset()
+		}
+	}
 	for i, w := range e.workers {
 		w.mu.Lock()
 		w.engineOwn = counters{}

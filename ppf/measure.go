@@ -62,7 +62,7 @@ func (e *Engine) Measure() Measurement {
 			continue
 		}
 		sum := e.sumCounters(p)
-		i := InstanceMeasure{Name: p.Name, Mode: p.Mode, Connections: e.table.Count(p)}
+		i := InstanceMeasure{Name: p.Name, Mode: p.Mode, Connections: e.table.Count(p) + e.sessions.count(p)}
 		for d := range i.Flow {
 			i.Flow[d] = sum.measure(Dir(d))
 		}

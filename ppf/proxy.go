@@ -43,6 +43,7 @@ type ProxyInstance struct {
 	bound      map[string]*UserFunction // what each processor was made by
 	honest     bool                     // see Ends.Honest
 	counters   []counters               // by worker; shared by all values of one identity
+	streams    *streamCounters          // likewise
 	events     *rateLimit
 	answers    *rateLimit
 }
@@ -168,7 +169,7 @@ func (p *proxyPlugin) Config(config string, n InstanceNumber) error {
 	if cs.Dir == ClientToServer {
 		proxy := &ProxyInstance{
 			Name: fmt.Sprintf("%d/0", n), id: p.nextID(),
-			counters: make([]counters, len(p.engine.workers)), events: newEventLimit(), answers: newAnswerLimit(),
+			counters: make([]counters, len(p.engine.workers)), streams: &streamCounters{}, events: newEventLimit(), answers: newAnswerLimit(),
 			Group: p.engine.hookOf(n), Since: p.engine.env.Now(),
 		}
 		proxy.Number[ClientToServer], proxy.Layer[ClientToServer], proxy.Chain[ClientToServer] = n, cs.Layer, cs.Functions

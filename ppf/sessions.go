@@ -39,6 +39,12 @@ func (l *sessions) each(f func(*Session)) {
 	}
 }
 
+func (l *sessions) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.all)
+}
+
 // count tells how many sessions an instance has.
 func (l *sessions) count(p *ProxyInstance) (n int) {
 	l.each(func(s *Session) {
@@ -51,16 +57,81 @@ func (l *sessions) count(p *ProxyInstance) (n int) {
 
 // progress is what a session has moved, for lists.
 type progress struct {
-	bytes [2]atomic.Uint64
-	seen  [2]atomic.Int64
-	about atomic.Pointer[string] // what a function says of the client's connection
+	messages [2]atomic.Uint64
+	bytes    [2]atomic.Uint64
+	seen     [2]atomic.Int64
+	about    atomic.Pointer[string] // what a function says of the client's connection
 }
 
-// Moved notes n bytes of payload of a flow that were sent on. It is safe for
-// concurrent use.
+// streamCounters count by flow what the streams of an instance moved. They are for
+// instances at no hook: elsewhere the packets of the same bytes are counted.
+type streamCounters [2]struct{ bytes, sent, unchanged, dropped atomic.Uint64 }
+
+func (c *streamCounters) addTo(sum *counters) {
+	if c == nil {
+		return
+	}
+	for d := range c {
+		sent, unchanged, dropped := c[d].sent.Load(), c[d].unchanged.Load(), c[d].dropped.Load()
+		sum.flow[d].add(&FlowCounters{In: sent + unchanged + dropped, InBytes: c[d].bytes.Load(), Sent: sent, Unchanged: unchanged, Dropped: dropped})
+	}
+}
+
+func (c *streamCounters) reset() {
+	if c == nil {
+		return
+	}
+	for d := range c {
+		c[d].bytes.Store(0)
+		c[d].sent.Store(0)
+		c[d].unchanged.Store(0)
+		c[d].dropped.Store(0)
+	}
+}
+
+// counts gives the counters of the session's instance; nil where packets are
+// counted.
+func (s *Session) counts() *streamCounters {
+	if s.Instance.source() != SourceListen {
+		return nil
+	}
+	return s.Instance.streams
+}
+
+// Moved notes n bytes of payload of a flow that were sent on. Like what follows it
+// is safe for concurrent use.
 func (s *Session) Moved(d Dir, n int64) {
 	s.progress.bytes[d].Add(uint64(n))
 	s.progress.seen[d].Store(s.engine.env.Now())
+	if c := s.counts(); c != nil {
+		c[d].bytes.Add(uint64(n))
+	}
+}
+
+// Rebuilt counts a message of a flow that was built anew and sent on, for which n
+// bytes were received.
+func (s *Session) Rebuilt(d Dir, n int64) {
+	s.Moved(d, n)
+	s.progress.messages[d].Add(1)
+	if c := s.counts(); c != nil {
+		c[d].sent.Add(1)
+	}
+}
+
+// Refused counts a message of a flow that was refused, or a stream whose messages
+// nobody knows.
+func (s *Session) Refused(d Dir) {
+	if c := s.counts(); c != nil {
+		c[d].dropped.Add(1)
+	}
+}
+
+// Carried counts a stream whose bytes go on as they are, in both flows.
+func (s *Session) Carried() {
+	if c := s.counts(); c != nil {
+		c[ClientToServer].unchanged.Add(1)
+		c[ServerToClient].unchanged.Add(1)
+	}
 }
 
 // Describe says in words what the client's connection is, for lists: a TLS
@@ -101,6 +172,7 @@ func (s *Session) describe() ConnectionInfo {
 		Client: s.ClientAddr.String(), Server: s.ServerAddr.String(), Created: time.Unix(0, s.created),
 	}
 	for d, half := range []*HalfInfo{&info.CS, &info.SC} {
+		half.Packets = s.progress.messages[d].Load()
 		half.Bytes, half.LastSeen = s.progress.bytes[d].Load(), time.Unix(0, max(s.created, s.progress.seen[d].Load()))
 	}
 	if about := s.progress.about.Load(); about != nil {

@@ -196,3 +196,42 @@ func TestLevels(t *testing.T) {
 		})
 	}
 }
+
+// TestCounts: messages, octets and refusals stand in the instance's counters, and
+// those of a connection with it.
+func TestCounts(t *testing.T) {
+	f := newFront(t, instance(origin(t), "repair"))
+	c := f.dial()
+	for range 3 {
+		if res := ask(t, c); res.StatusCode != 200 {
+			t.Fatalf("got %v", res)
+		}
+	}
+	refused := f.dial()
+	if _, err := io.WriteString(refused, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if res := readResponse(t, refused); res.StatusCode != 400 {
+		t.Fatalf("got %v", res)
+	}
+	refused.Close()
+	c.Close()
+	f.listeners.Close() // what was counted stands
+	const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	for d, want := range [2]ppf.FlowCounters{{In: 4, InBytes: 3 * uint64(len(request)), Sent: 3, Dropped: 1}, {In: 3, Sent: 3}} {
+		got := f.engine.Instances()[0].Flow[d]
+		if d == 1 {
+			if got.InBytes < 3*100 {
+				t.Errorf("%d octets came from the server", got.InBytes)
+			}
+			got.InBytes = 0
+		}
+		if got != want {
+			t.Errorf("flow %v: got %+v, want %+v", ppf.Dir(d), got, want)
+		}
+	}
+	f.engine.ZeroCounters()
+	if got := f.engine.Instances()[0].Flow; got != [2]ppf.FlowCounters{} {
+		t.Errorf("after ZeroCounters: got %+v", got)
+	}
+}

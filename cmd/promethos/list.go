@@ -110,8 +110,12 @@ func printInstance(i ppf.InstanceInfo, reasons []ppf.ReasonCountInfo) error {
 		}
 		fmt.Printf("%v  number     %v\n    taken at   %s\n    match      %s\n    layer      %d\n    functions  %s\n",
 			ppf.Dir(d), i.Number[d], strings.Join(i.Hooks[d], ", "), i.Match[d], i.Layer[d], strings.Join(i.Chain[d], ","))
-		fmt.Printf("    packets    in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, merged %d, held %d; extra %d, split %d\n",
-			f.In, f.Sent, f.Repaired, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Merged, f.Held, f.Emitted, f.Split)
+		what := "packets "
+		if len(i.Hooks[d]) == 0 { // a listener's
+			what = "messages"
+		}
+		fmt.Printf("    %s   in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, merged %d, held %d; extra %d, split %d\n",
+			what, f.In, f.Sent, f.Repaired, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Merged, f.Held, f.Emitted, f.Split)
 	}
 	if len(reasons) == 0 {
 		return nil
@@ -159,11 +163,11 @@ func newConnections(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(g, list, []string{"INSTANCE", "CLIENT", "SERVER", "PROTOCOL", "STATE", "CLIENT SIDE", "SERVER SIDE", "PACKETS", "BYTES", "SENT AS"},
+			return show(g, list, []string{"INSTANCE", "CLIENT", "SERVER", "PROTOCOL", "STATE", "CLIENT SIDE", "SERVER SIDE", "PACKETS", "BYTES", "SENT AS", "ABOUT"},
 				func(c ppf.ConnectionInfo) []string {
 					return []string{
 						c.Instance, c.Client, c.Server, c.Protocol, c.State, c.CS.Received, c.SC.Received,
-						count(c.CS.Packets) + "/" + count(c.SC.Packets), count(c.CS.Bytes) + "/" + count(c.SC.Bytes), c.SentAs,
+						count(c.CS.Packets) + "/" + count(c.SC.Packets), count(c.CS.Bytes) + "/" + count(c.SC.Bytes), c.SentAs, c.About,
 					}
 				})
 		},

@@ -43,6 +43,7 @@ type reader struct {
 	base int
 	r, w int // what was read and not used is buf[r:w]
 	old  [][]byte
+	got  int64 // octets that were read, for who counts them
 	// Deadlines that are set, 0 where they are unknown.
 	readAt, writeAt int64
 }
@@ -112,6 +113,7 @@ func (s *reader) fill(room int) error {
 	s.makeRoom(room)
 	n, err := s.conn.Read(s.buf[s.w:])
 	s.w += n
+	s.got += int64(n)
 	if n > 0 {
 		return nil
 	}

@@ -153,6 +153,7 @@ func (c *connection) writeServer() error {
 	c.up.makeRoom(1)
 	idle, sent, n, err := c.asks.Ask(c.ahead.b, c.up.buf[c.up.w:])
 	c.up.w += n
+	c.up.got += int64(n)
 	switch {
 	case !idle:
 		c.unsent = true

@@ -63,13 +63,14 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 	cfg := &f.policy.cfg
 	if r := f.limit.Enter(s, cfg.Connections, cfg.ClientConnections); r != packet.ReasonNone {
 		s.Count(r, ppf.DoRefuse)
+		s.Refused(ppf.ClientToServer)
 		s.Report("%v: client %v", r, s.ClientAddr)
 		ppf.Abort(s.Client)
 		return
 	}
 	l := link{
 		conn: s.Client, client: s.ClientAddr, server: s.ServerAddr, tls: s.TLS, env: s.Env(), instance: s.Instance, mode: s.Instance.Mode,
-		dial: s.Dial, do: s.Do, report: s.Report, onEnd: s.OnEnd,
+		dial: s.Dial, do: s.Do, report: s.Report, onEnd: s.OnEnd, tally: s,
 		note: func(d Defect, do ppf.Do, _ *Request) { s.Count(d.Reason, do) },
 	}
 	if !s.Private {

@@ -60,7 +60,7 @@ func (f *Defect) setting(r *Request) string {
 // refuse answers for a defect and ends the connection.
 func (c *connection) refuse(f Defect, code int) {
 	info := f.Reason.Info()
-	c.req.framing.close = true
+	c.req.framing.close, c.refused = true, true
 	c.note(f, ppf.DoRefuse)
 	relax := f.setting(&c.req)
 	if relax == "" {

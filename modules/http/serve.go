@@ -34,6 +34,13 @@ type link struct {
 	onEnd     func(drain, abort func())
 	note      func(Defect, ppf.Do, *Request) // counts what was found and what became of it
 	report    func(format string, args ...any)
+	tally     tally
+}
+
+// tally counts what became of messages; ppf.Session is one.
+type tally interface {
+	Rebuilt(d ppf.Dir, n int64)
+	Refused(d ppf.Dir)
 }
 
 // connection is a client's connection and its own connection to the server.
@@ -65,6 +72,7 @@ type connection struct {
 	clean     bool  // it carries nothing, and its last response left no doubt
 	answering bool  // the request was good, what fails now is the response
 	started   bool  // part of the response was sent
+	refused   bool  // the request, or the answer to it, was refused
 	lingers   bool  // the end is our wish: the client may have sent more already
 	asks      asker // the connection to the server, where it is one that is used again
 	live      liveness
@@ -88,8 +96,11 @@ func serve(l link, p *policy, b *budget) (parting net.Conn) {
 		l.onEnd(c.life.drain, c.life.abort)
 	}
 	defer c.end()
-	for c.exchange() {
-		c.between()
+	for again := true; again; {
+		if again = c.exchange(); again {
+			c.between()
+		}
+		c.count()
 	}
 	if c.lingers {
 		c.linger()
@@ -114,6 +125,24 @@ func part(conn net.Conn, now int64) {
 		}
 	}
 	ppf.Abort(conn)
+}
+
+// count counts the messages of an exchange.
+func (c *connection) count() {
+	t := c.link.tally
+	switch {
+	case t == nil:
+	case c.answering:
+		t.Rebuilt(ppf.ClientToServer, c.in.got)
+		if c.refused {
+			t.Refused(ppf.ServerToClient)
+		} else {
+			t.Rebuilt(ppf.ServerToClient, c.up.got)
+		}
+	case c.refused:
+		t.Refused(ppf.ClientToServer)
+	}
+	c.in.got, c.up.got, c.refused = 0, 0, false
 }
 
 // between makes the connection as small as it can be while it is idle.

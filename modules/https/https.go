@@ -108,6 +108,7 @@ func forwardSecret() (list []uint16) {
 func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 	refuse := func(r ppf.Reason, err error) {
 		s.Count(r, ppf.DoRefuse)
+		s.Refused(ppf.ClientToServer)
 		s.Report("%v: client %v: %v", r, s.ClientAddr, err)
 	}
 	if r := f.limit.Enter(s, f.cfg.Connections, f.cfg.ClientConnections); r != packet.ReasonNone {

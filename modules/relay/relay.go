@@ -88,6 +88,7 @@ func Join(s *ppf.Session, cfg *Config, read []byte) {
 			return
 		}
 	}
+	s.Carried()
 	p := &pair{session: s, idle: cfg.Idle, ends: [2]net.Conn{s.Client, server}}
 	p.last.Store(s.Env().Now())
 	if cfg.Lifetime > 0 {
@@ -104,6 +105,7 @@ func Join(s *ppf.Session, cfg *Config, read []byte) {
 
 func refuse(s *ppf.Session, r ppf.Reason) {
 	s.Count(r, ppf.DoRefuse)
+	s.Refused(ppf.ClientToServer)
 	s.Report("%v: client %v", r, s.ClientAddr)
 	ppf.Abort(s.Client)
 }
