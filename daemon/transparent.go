@@ -83,12 +83,11 @@ func (d *Daemon) ask(h nfqueue.Held) {
 		return
 	}
 	client, server := netip.AddrPortFrom(p.Src(), p.SrcPort()), netip.AddrPortFrom(p.Dst(), p.DstPort())
-	d.transparent.listeners.Ask(client, server, func(a stream.Answer) {
+	zoned := h.Mark&rules.Mark == rules.ZonedMark
+	d.transparent.listeners.Ask(client, server, zoned, func(a stream.Answer) {
 		switch mark, refused := answerMarks[a]; {
-		case refused:
+		case refused, a == stream.Admit:
 			h.Accept(mark, rules.Mark)
-		case a == stream.Admit:
-			h.Accept(0, 0)
 		default:
 			h.Drop()
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -251,5 +252,86 @@ func TestTransparentPortReuse(t *testing.T) {
 				d.accounted(t)
 			})
 		}
+	}
+}
+
+// TestTransparentHTTPS ends TLS in front of a server that has none, and which the
+// client goes on to reach by its own address.
+func TestTransparentHTTPS(t *testing.T) {
+	need(t, "curl")
+	l := up(t, lab.Options{})
+	p, dir := origin(t, l.Server, "[::]:0"), t.TempDir()
+	check(t, lab.WriteCertificate(dir, "web", l.Server.IPv4.String(), l.Server.IPv6.String()))
+	d := start(t, l, ended(l.Server, p, "tcp, https, http", fmt.Sprintf("    modules: {https: {certificate: %[1]s/web.crt, key: %[1]s/web.key}}\n", dir)))
+	for _, f := range families {
+		r := execute(t, l.Client, "curl", "-sS", "--globoff", "--cacert", filepath.Join(dir, "web.crt"), "https://"+hostPort(l.Server, f.network, p)+"/")
+		if seen, err := netip.ParseAddrPort(r.out); err != nil || seen.Addr().Unmap() != l.Client.Addr(f.network) {
+			t.Errorf("%s: %v, want the client's address", f.name, r)
+		}
+		// Who does not speak TLS never comes to the server.
+		c := must(l.Client.Dial(within(t, patience), f.network, hostPort(l.Server, f.network, p)))(t)
+		must(io.WriteString(c, "GET / HTTP/1.1\r\n\r\n"))(t)
+		if text, err := io.ReadAll(c); strings.Contains(string(text), "HTTP") {
+			t.Errorf("%s: plain HTTP was answered: %q, %v", f.name, text, err)
+		}
+		check(t, c.Close())
+	}
+	legs := map[string]int{}
+	for _, c := range table[[]struct{ Leg string }](t, d, "connections") {
+		legs[c.Leg]++
+	}
+	if legs["client"] != 2*len(families) || legs["server"] != len(families) {
+		t.Errorf("legs of connections: %v, want %d to clients and %d to the server", legs, 2*len(families), len(families))
+	}
+}
+
+// TestTransparentDNAT has connections to the proxy's own address that the
+// operator's DNAT leads to the server, beside those to the server itself.
+func TestTransparentDNAT(t *testing.T) {
+	need(t, "nft")
+	l := up(t, lab.Options{})
+	p := origin(t, l.Server, "[::]:0")
+	rules := filepath.Join(t.TempDir(), "nat.nft")
+	write(t, rules, fmt.Sprintf(`table inet operator {
+	chain nat {
+		type nat hook prerouting priority -100
+		ip daddr %s tcp dport 8080 dnat ip to %s:%d
+		ip6 daddr %s tcp dport 8080 dnat ip6 to [%s]:%d
+	}
+	chain filter {
+		type filter hook input priority 0
+		ct state invalid drop
+	}
+}
+`, l.Proxy.IPv4, l.Server.IPv4, p, l.Proxy.IPv6, l.Server.IPv6, p))
+	if r := execute(t, l.Proxy, "nft", "-f", rules); r.status != 0 {
+		t.Fatal(r)
+	}
+	for _, address := range []string{"client", "proxy"} {
+		t.Run(address, func(t *testing.T) {
+			start(t, l, ended(l.Server, p, "http", "    upstream_address: "+address+"\n"))
+			for _, f := range families {
+				for _, target := range []string{hostPort(l.Proxy, f.network, 8080), hostPort(l.Server, f.network, p)} {
+					seen, own := asked(t, l, f.network, target)
+					if (seen.Addr() == own.Addr()) != (address == "client") {
+						t.Errorf("%s: to %s the server sees %v, and the client is %v", f.name, target, seen, own)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestTransparentBlock wants the server closed after the daemon ended in good order
+// with on_exit: block, and policy routing gone.
+func TestTransparentBlock(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	p := port(t, web(t, l.Server).Addr)
+	d := start(t, l, strings.Replace(ended(l.Server, p, "http", ""), "version: 1\n", "version: 1\non_exit: block\n", 1))
+	reachable(t, l, p)
+	d.stop(t)
+	closed(t, l, p)
+	if n := diverted(t, l.Proxy); n > 0 {
+		t.Errorf("%d policy rules are left", n)
 	}
 }

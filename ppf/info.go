@@ -219,6 +219,7 @@ type ConnectionInfo struct {
 	SC       HalfInfo  `json:"sc"`
 	About    string    `json:"about,omitempty"`   // of a stream: TLS version, cipher and name
 	SentAs   string    `json:"sent_as,omitempty"` // the client as the server sees it, where it is exchanged
+	Leg      string    `json:"leg,omitempty"`     // client or server: the side of a connection that ends here
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
 }
@@ -287,6 +288,12 @@ func (e *Engine) describe(p *ProxyInstance, c *Conn) ConnectionInfo {
 		Client:  netip.AddrPortFrom(cs.SrcAddr(), cs.SrcPort).String(),
 		Server:  netip.AddrPortFrom(cs.DstAddr(), cs.DstPort).String(),
 		Created: time.Unix(0, c.Created), Expires: time.Unix(0, e.table.Deadline(c)),
+	}
+	switch cs.Group {
+	case arriving:
+		info.Leg = "client"
+	case leaving:
+		info.Leg = "server"
 	}
 	if sc.Dst != cs.Src || sc.DstPort != cs.SrcPort {
 		info.SentAs = netip.AddrPortFrom(sc.DstAddr(), sc.DstPort).String()

@@ -38,13 +38,17 @@ func (c *compiler) zoneOut() {
 	c.rules.chains = append(c.rules.chains, own, ch)
 }
 
-// hold lets SYNs wait for what becomes of the connection to the server.
+// hold lets SYNs wait for what becomes of the connection to the server. Those in
+// Zone bear ZonedMark meanwhile.
 func (c *compiler) hold() {
 	if c.features.Block {
 		return
 	}
 	ch := c.base(placeHold)
 	own := &chain{name: c.name(ch.name + "_syn")}
+	if len(c.streams(ppf.ClientToServer, keepsClient)) > 0 {
+		own.rules = append(own.rules, new(builder).inZone().mark(ZonedMark).r)
+	}
 	own.rules = append(own.rules, c.queue(new(builder).syn(), Queues{c.plan.Hold, 1}, 0, "queue to "))
 	c.lead(ch, ch.name, c.streams(ppf.ClientToServer, isHonest), func(b *builder, _ ppf.Fail) rule { return b.jump(own) })
 	if len(ch.rules) > len(c.skip(placeHold)) {
@@ -186,11 +190,14 @@ func (b *builder) socket(transparent bool) *builder {
 }
 
 // divert ends the rule: policy routing delivers the packet here.
-func (b *builder) divert() rule {
-	return b.say("meta mark set meta mark & %#x | %#x", ^uint32(Mark), DivertMark).add(
+func (b *builder) divert() rule { return b.mark(DivertMark).accept() }
+
+// mark gives the packet a value in the bits of our mark.
+func (b *builder) mark(value uint32) *builder {
+	return b.say("meta mark set meta mark & %#x | %#x", ^uint32(Mark), value).add(
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(^uint32(Mark)), Xor: bits(DivertMark)},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true}).accept()
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: bits(^uint32(Mark)), Xor: bits(value)},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true})
 }
 
 // syn restricts the rule, of TCP, to segments that open a connection (RFC 9293

@@ -22,7 +22,7 @@ const (
 	// delivers it here, whatever its address.
 	DivertMark = 0x5042_0000
 	// SocketMark is on what our sockets send, ZonedMark on that of it which goes to
-	// clients and belongs into Zone.
+	// clients and belongs into Zone, and on SYNs that wait and do.
 	SocketMark = 0x5006_0000
 	ZonedMark  = 0x5044_0000
 	// JudgedMark is on a packet that was built before conntrack and has its

@@ -64,8 +64,9 @@ type waiting struct {
 }
 
 // Ask decides a client's SYN, at once or when its server has answered: reply is
-// called once, by any goroutine.
-func (t *Transparent) Ask(client, server netip.AddrPort, reply func(Answer)) {
+// called once, by any goroutine. zoned says that its connection is in a conntrack
+// zone of its own.
+func (t *Transparent) Ask(client, server netip.AddrPort, zoned bool, reply func(Answer)) {
 	ends := t.engine.Accepting(client, server)
 	if ends == nil {
 		reply(Silence)
@@ -105,15 +106,15 @@ func (t *Transparent) Ask(client, server netip.AddrPort, reply func(Answer)) {
 		less(t.byServer, server)
 		less(t.byClient, from)
 	}
-	t.running.Go(func() { reply(t.ask(key, ends, leave)) })
+	t.running.Go(func() { reply(t.ask(key, ends, zoned, leave)) })
 	t.mu.Unlock()
 }
 
 // ask connects to the server; with success its connection waits for the client's.
-func (t *Transparent) ask(key tuple, ends *ppf.Ends, leave func()) Answer {
+func (t *Transparent) ask(key tuple, ends *ppf.Ends, zoned bool, leave func()) Answer {
 	ctx, cancel := context.WithTimeout(t.life, holdTime)
 	defer cancel()
-	conn, err := t.dial(ctx, key, ends)
+	conn, err := t.dial(ctx, key, ends, zoned)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.asking, key)
@@ -214,6 +215,7 @@ type upstream struct {
 	t       *Transparent
 	key     tuple
 	ends    *ppf.Ends
+	zoned   bool
 	mu      sync.Mutex
 	waiting net.Conn // nil once it is given
 }
@@ -239,7 +241,7 @@ func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	defer u.t.leave(u.key)
-	return u.t.dial(ctx, u.key, u.ends)
+	return u.t.dial(ctx, u.key, u.ends, u.zoned)
 }
 
 // close ends a connection that nobody asked for.

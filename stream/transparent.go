@@ -27,7 +27,7 @@ type Marks struct{ Zoned, Plain uint32 }
 type Transparent struct {
 	engine    *ppf.Engine
 	marks     Marks
-	listeners []net.Listener
+	listeners []acceptor
 	zoned     [2]uint16 // by IP version
 	plain     [2]uint16
 	running   sync.WaitGroup
@@ -39,6 +39,13 @@ type Transparent struct {
 	life  context.Context // of asking servers
 	end   context.CancelFunc
 	ended chan struct{} // told of the end of a connection
+}
+
+// acceptor is a listener, and whether its connections are in a conntrack zone of
+// their own.
+type acceptor struct {
+	net.Listener
+	zoned bool
 }
 
 // OpenTransparent listens, with the given number of listeners for each kind of
@@ -65,7 +72,7 @@ func OpenTransparent(e *ppf.Engine, marks Marks, workers int) (_ *Transparent, e
 				if err != nil {
 					return nil, err
 				}
-				t.listeners = append(t.listeners, l)
+				t.listeners = append(t.listeners, acceptor{l, kind.mark == marks.Zoned})
 				kind.ports[version] = l.Addr().(*net.TCPAddr).AddrPort().Port()
 			}
 		}
@@ -161,7 +168,7 @@ func (t *Transparent) Keep(instance func(name string) bool) {
 	}
 }
 
-func (t *Transparent) accept(l net.Listener) {
+func (t *Transparent) accept(l acceptor) {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -179,7 +186,7 @@ func (t *Transparent) accept(l net.Listener) {
 		if conn, err = wrap(conn); err != nil {
 			continue // it has ended
 		}
-		t.running.Go(func() { t.serve(conn, key) })
+		t.running.Go(func() { t.serve(conn, key, l.zoned) })
 	}
 }
 
@@ -221,8 +228,8 @@ func (t *Transparent) busy() bool {
 }
 
 // serve runs the session of an accepted connection.
-func (t *Transparent) serve(conn net.Conn, key tuple) {
-	up := &upstream{t: t, key: key, ends: t.engine.Accepting(key.client, key.server), waiting: t.claim(key)}
+func (t *Transparent) serve(conn net.Conn, key tuple, zoned bool) {
+	up := &upstream{t: t, key: key, ends: t.engine.Accepting(key.client, key.server), zoned: zoned, waiting: t.claim(key)}
 	defer up.close()
 	if up.ends == nil {
 		ppf.Abort(conn) // its instance has gone meanwhile
@@ -245,16 +252,19 @@ func (t *Transparent) serve(conn net.Conn, key tuple) {
 
 // dial opens a connection to the server, from the client's own address and port
 // where the server shall see them. While an earlier connection of them is not over
-// yet, another port of the client's address has to do.
-func (t *Transparent) dial(ctx context.Context, key tuple, ends *ppf.Ends) (net.Conn, error) {
+// yet, and where conntrack has the client's leg in the same zone, another port of
+// the client's address has to do.
+func (t *Transparent) dial(ctx context.Context, key tuple, ends *ppf.Ends, zoned bool) (net.Conn, error) {
 	if !ends.KeepsClient() {
 		return t.dialFrom(ctx, netip.AddrPort{}, key.server)
 	}
-	conn, err := t.dialFrom(ctx, key.client, key.server)
-	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL) {
-		conn, err = t.dialFrom(ctx, netip.AddrPortFrom(key.client.Addr(), 0), key.server)
+	if zoned {
+		conn, err := t.dialFrom(ctx, key.client, key.server)
+		if !errors.Is(err, unix.EADDRINUSE) && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return conn, err
+		}
 	}
-	return conn, err
+	return t.dialFrom(ctx, netip.AddrPortFrom(key.client.Addr(), 0), key.server)
 }
 
 // dialFrom opens a connection; from is the zero value for an address of this host.

@@ -165,9 +165,13 @@ func newConnections(g *global) *cobra.Command {
 			}
 			return show(g, list, []string{"INSTANCE", "CLIENT", "SERVER", "PROTOCOL", "STATE", "CLIENT SIDE", "SERVER SIDE", "PACKETS", "BYTES", "SENT AS", "ABOUT"},
 				func(c ppf.ConnectionInfo) []string {
+					about := c.About
+					if c.Leg != "" {
+						about = "leg to the " + c.Leg
+					}
 					return []string{
 						c.Instance, c.Client, c.Server, c.Protocol, c.State, c.CS.Received, c.SC.Received,
-						count(c.CS.Packets) + "/" + count(c.SC.Packets), count(c.CS.Bytes) + "/" + count(c.SC.Bytes), c.SentAs, c.About,
+						count(c.CS.Packets) + "/" + count(c.SC.Packets), count(c.CS.Bytes) + "/" + count(c.SC.Bytes), c.SentAs, about,
 					}
 				})
 		},

@@ -15,7 +15,8 @@ import (
 type Held struct {
 	// Data is the packet from its IP header on; it is lent for the call.
 	Data []byte
-	mark uint32
+	// Mark is the packet's.
+	Mark uint32
 	id   uint32
 	q    *queue
 }
@@ -58,7 +59,7 @@ func (s *Source) Hold(ctx context.Context, take func(Held)) error {
 // Accept lets the packet go on; its mark gets value in the bits of mask.
 func (h *Held) Accept(value, mask uint32) {
 	var b [verdictRoom]byte
-	f := ppf.Frame{ID: h.id, Action: ppf.Accept, Mark: h.mark, Judged: mask != 0}
+	f := ppf.Frame{ID: h.id, Action: ppf.Accept, Mark: h.Mark, Judged: mask != 0}
 	h.q.sent.Add(1)
 	if err := h.q.verdict(putVerdict(b[:], h.q.number, &f, mask, value)); err != nil {
 		h.q.sent.Add(^uint64(0))
