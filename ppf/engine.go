@@ -166,6 +166,7 @@ func (e *Engine) observeFreed(proxy *ProxyInstance, c *Conn) {
 const sweepEvery = int64(time.Second)
 
 func (e *Engine) sweep(now int64) {
+	e.table.gather(now)
 	last := e.lastSweep.Load()
 	if now-last < sweepEvery || !e.lastSweep.CompareAndSwap(last, now) {
 		return

@@ -134,14 +134,18 @@ func (x *Exchange) function() string {
 func (x *Exchange) Reassembled() bool { return x.merged }
 
 // Create makes the packet's connection, locked as x.Conn, with the given
-// limit of connections of this instance (0: none). It fails with a reason when
-// a limit is reached. The packet must have ports and no connection yet, and must
+// limit of connections of this instance (0: none). Where a limit is reached a
+// connection that gives way makes room; without one it fails with a reason. The packet must have ports and no connection yet, and must
 // not be an ICMP error; for any other it panics, which costs the packet.
 func (x *Exchange) Create(limit int) Reason {
 	if x.Conn != nil || !x.hasKey || x.Quote != nil {
 		panic("ppf: Create for a packet that has a connection, or that can have none of its own")
 	}
-	c, r := x.worker.engine.table.create(x.Instance, limit, x.key, x.Dir, x.Now)
+	t := x.worker.engine.table
+	c, r := t.create(x.Instance, limit, x.key, x.Dir, x.Now)
+	if (r == ReasonTableFull || r == ReasonInstanceFull) && x.makeRoom(r) {
+		c, r = t.create(x.Instance, limit, x.key, x.Dir, x.Now)
+	}
 	x.Conn = c
 	return r
 }
@@ -159,6 +163,10 @@ func (x *Exchange) Rekey(d Dir, k Key) bool { return x.worker.engine.table.Rekey
 
 // SetDeadline lets x.Conn expire at the given time in nanoseconds since 1970.
 func (x *Exchange) SetDeadline(at int64) { x.worker.engine.table.SetDeadline(x.Conn, at) }
+
+// GiveWay lets x.Conn be freed from a time on where there is no room for a new
+// connection; see [Table.GiveWay].
+func (x *Exchange) GiveWay(from int64) { x.worker.engine.table.GiveWay(x.Conn, from) }
 
 // Route looks up how this host sends a packet to dst that came in at InDev.
 func (x *Exchange) Route(dst netip.Addr) (Route, error) {

@@ -35,6 +35,11 @@ var (
 	ReasonInstanceFull = newReason(ReasonInfo{Name: "conn.limit-instance", Field: "connections",
 		Doc:   "the instance has as many connections as its limit allows",
 		Trips: "new connections of a busy instance", Relax: "modules: {tcp: {connections: N}}"})
+	// ReasonEvicted is the packet that begins a connection for which another one
+	// gave way.
+	ReasonEvicted = newReason(ReasonInfo{Name: "conn.evicted", Class: packet.Repaired, Field: "connections",
+		Doc:   "there was no room for a new connection, and an old one that gives way was ended for it; the value is for how many seconds it was silent",
+		Trips: "connections that are silent for hours, on a very busy host", Relax: "reasons: {conn.evicted: refuse}, or a higher limit"})
 	// ReasonSessions and ReasonClientSessions are the limits of stream functions.
 	ReasonSessions = newReason(ReasonInfo{Name: "stream.limit-instance", Field: "connections",
 		Doc:   "the instance serves as many clients' connections as its limit allows; the client is reset",

@@ -23,19 +23,26 @@ type connPage struct {
 	// deadline is when each connection expires, in nanoseconds since 1970, 0
 	// for a free cell. It stands apart so that a sweep reads 8 bytes a cell.
 	deadline [pageSize]atomic.Int64
+	// yields is from when on each gives way to a new one, 0: never; owner is its
+	// proxy instance's id. They stand apart for the same reason.
+	yields [pageSize]atomic.Int64
+	owner  [pageSize]atomic.Uint32
 }
 
 // Table holds all connections of an engine: a slab of cells, an index from key
 // to cell for both flows, further keys that modules bind, and a list per proxy
 // instance. It is safe for concurrent use.
 //
-// Lock order: a connection, then an index shard, then the table's own lock.
+// Lock order: a connection, then an index shard, then the table's own lock, then
+// that of its pressure.
 type Table struct {
 	seed  maphash.Seed
 	limit int // connections, table-wide
 
 	pages atomic.Pointer[[]*connPage]
 	index index
+
+	pressure pressure
 
 	mu    sync.Mutex
 	free  uint32 // head of the free list
@@ -103,6 +110,9 @@ func (t *Table) find(k *Key) (*Conn, Dir) {
 // reverse key belongs to another connection.
 func (t *Table) create(p *ProxyInstance, limit int, key Key, d Dir, now int64) (*Conn, Reason) {
 	t.mu.Lock()
+	if nearlyFull(t.used, t.limit) {
+		t.pressure.want(0, t.limit)
+	}
 	if t.used >= t.limit {
 		t.mu.Unlock()
 		return nil, ReasonTableFull
@@ -111,6 +121,9 @@ func (t *Table) create(p *ProxyInstance, limit int, key Key, d Dir, now int64) (
 	if list == nil {
 		list = &connList{head: noConn}
 		t.lists[p.id] = list
+	}
+	if limit > 0 && nearlyFull(list.count, limit) {
+		t.pressure.want(p.id, limit)
 	}
 	if limit > 0 && list.count >= limit {
 		t.mu.Unlock()
@@ -137,6 +150,9 @@ func (t *Table) create(p *ProxyInstance, limit int, key Key, d Dir, now int64) (
 	c.key[d], c.key[d.Other()] = key, key.Reverse()
 	c.live = true
 	t.deadlineOf(i).Store(now + int64(time.Minute))
+	page := (*t.pages.Load())[i>>pageBits]
+	page.yields[i&(pageSize-1)].Store(0)
+	page.owner[i&(pageSize-1)].Store(p.id)
 	if !t.index.insert(t.hash(&key), &key, i, d) {
 		t.release(c)
 		return nil, ReasonKeyTaken

@@ -24,6 +24,10 @@ type Config struct {
 	// Closed is for connections that both sides have closed, or one has reset;
 	// default 60s (time for retransmitted FINs).
 	Closed time.Duration `conf:"closed"`
+	// EvictIdle is how long an open connection is silent before it gives way to a
+	// new one where a limit of connections is reached; default 2h4m (RFC 5382
+	// REQ-5).
+	EvictIdle time.Duration `conf:"evict_idle"`
 	// Adopt is how long after the instance was made a connection that is in
 	// full swing is taken over; default 120s, 0s: never.
 	Adopt time.Duration `conf:"adopt"`
@@ -170,7 +174,8 @@ func (r *Retransmit) UnmarshalText(b []byte) error { return ppf.ParseWord(r, b, 
 func DefaultConfig() *Config {
 	return &Config{
 		HalfOpen: time.Minute, Established: 120 * time.Hour, Closing: 10 * time.Minute, Closed: time.Minute,
-		Adopt: 2 * time.Minute, MSSMin: 88, Sequence: SequenceKeep,
+		EvictIdle: 2*time.Hour + 4*time.Minute,
+		Adopt:     2 * time.Minute, MSSMin: 88, Sequence: SequenceKeep,
 		RetransmitMemory: 64 << 20, RetransmitConnectionMemory: 16 << 20,
 	}
 }
@@ -181,7 +186,7 @@ func (c *Config) Validate() error {
 	for _, t := range []struct {
 		name string
 		d    time.Duration
-	}{{"half_open", c.HalfOpen}, {"established", c.Established}, {"closing", c.Closing}, {"closed", c.Closed}} {
+	}{{"half_open", c.HalfOpen}, {"established", c.Established}, {"closing", c.Closing}, {"closed", c.Closed}, {"evict_idle", c.EvictIdle}} {
 		if t.d < time.Second || t.d > 30*24*time.Hour {
 			errs = append(errs, fmt.Errorf("%s: %v is out of range (1s to 720h)", t.name, t.d))
 		}

@@ -31,8 +31,8 @@ type bench struct {
 	store *Store
 }
 
-func newBench(t testing.TB, in ppf.InstanceSpec) *bench {
-	b := &bench{Bench: ppftest.New(t)}
+func newBench(t testing.TB, plugins map[string]string, in ppf.InstanceSpec) *bench {
+	b := &bench{Bench: ppftest.NewConfigured(t, plugins)}
 	m := &module{}
 	err := b.Engine.LoadModuleInfo(t.Context(), ppf.ModuleInfo{Name: "tcp-seen", Functions: []string{"tcp"}, New: func() ppf.Module { return m }})
 	if err != nil {
@@ -156,7 +156,7 @@ func TestFirstWins(t *testing.T) {
 		{"a FIN that was lost and what comes from behind it", []step{{seg{at: 5}, "5:"}, {seg{data: "abcd", flags: fin}, "0:abcdF"}}, 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t, instanceOf())
+			b := newBench(t, nil, instanceOf())
 			b.open()
 			for i, st := range tt.steps {
 				if got := b.send(st.s); got != st.want {
@@ -194,7 +194,7 @@ func TestRetransmitSettings(t *testing.T) {
 		t.Run(tt.setting+" "+tt.mode.String(), func(t *testing.T) {
 			in := instanceOf("retransmit", tt.setting)
 			in.Mode = tt.mode
-			b := newBench(t, in)
+			b := newBench(t, nil, in)
 			b.open()
 			b.send(seg{data: "abcd"})
 			got := b.send(seg{data: "abXdef"})
@@ -219,7 +219,7 @@ func TestRetransmitSettings(t *testing.T) {
 // TestRetransmitAdopted: of a connection whose start was not seen the first
 // segments may come out of order, and nobody knows what was before.
 func TestRetransmitAdopted(t *testing.T) {
-	b := newBench(t, ppftest.Instance("a", "tcp"))
+	b := newBench(t, nil, ppftest.Instance("a", "tcp"))
 	for i, st := range []struct {
 		s    seg
 		want string
@@ -246,7 +246,7 @@ func TestRetransmitAdopted(t *testing.T) {
 // TestRetransmitMemory: what does not fit is dropped, what fills a gap always
 // fits, and the memory comes back.
 func TestRetransmitMemory(t *testing.T) {
-	b := newBench(t, instanceOf("retransmit_memory", "131072", "retransmit_connection_memory", "131072"))
+	b := newBench(t, nil, instanceOf("retransmit_memory", "131072", "retransmit_connection_memory", "131072"))
 	b.open()
 	half := strings.Repeat("x", 30_000)
 	for _, st := range []struct {
@@ -290,7 +290,7 @@ func TestRetransmitFreed(t *testing.T) {
 		{"without instance", func(b *bench) { b.Apply() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t, instanceOf())
+			b := newBench(t, nil, instanceOf())
 			b.open()
 			b.send(seg{data: "abcd"})
 			b.send(seg{d: sc, data: "efgh"})
@@ -325,7 +325,7 @@ func TestRetransmitReload(t *testing.T) {
 // transfer gives batches of a transfer: segments in order, and after each eight an
 // acknowledgment. next moves a batch on.
 func transfer(tb testing.TB, size int, settings ...string) (b *bench, frames []ppf.Frame, next func()) {
-	b = newBench(tb, instanceOf(settings...))
+	b = newBench(tb, nil, instanceOf(settings...))
 	b.open()
 	frames = make([]ppf.Frame, 63)
 	var at, acked uint32

@@ -66,6 +66,7 @@ type History struct {
 // Tracker is the processor of tcp and of functions built on it.
 type Tracker struct {
 	timeout        [numPhases]int64 // ns
+	evictIdle      [numPhases]int64 // ns
 	adoptUntil     int64            // ns since 1970
 	limit          int
 	limits         *limits // nil: none
@@ -101,6 +102,7 @@ func NewTracker(c *Config, since int64, store *Store, translator Translator) *Tr
 	} {
 		t.timeout[p] = int64(d)
 	}
+	t.evictIdle = evictIdle(c)
 	switch { // an exchanged address cannot be guessed, so only tcp itself adopts
 	case translator != nil:
 	case c.Midstream == MidstreamAdopt:
@@ -245,6 +247,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 		t.limits.moved(&h.counts, x.Conn, p)
 	}
 	x.SetDeadline(x.Now + t.timeout[p])
+	x.GiveWay(x.Now + t.evictIdle[p])
 	return ppf.Verdict{}, false
 }
 
