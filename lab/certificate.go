@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -22,6 +24,19 @@ func WriteCertificate(dir, name string, hosts ...string) error {
 	if err != nil {
 		return err
 	}
+	return writeCertificate(key, dir, name, hosts)
+}
+
+// WriteRSACertificate is WriteCertificate with a key of RSA, 2,048 bits long.
+func WriteRSACertificate(dir, name string, hosts ...string) error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	return writeCertificate(key, dir, name, hosts)
+}
+
+func writeCertificate(key crypto.Signer, dir, name string, hosts []string) error {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
 		return err
@@ -39,7 +54,7 @@ func WriteCertificate(dir, name string, hosts ...string) error {
 			c.DNSNames = append(c.DNSNames, h)
 		}
 	}
-	cert, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	cert, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	if err != nil {
 		return err
 	}

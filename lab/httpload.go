@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -54,12 +55,16 @@ type HTTPLoad struct {
 	Connections int
 	Duration    time.Duration
 	Fresh       bool // each request on a connection of its own
+	// TLS is what the client speaks TLS by; nil: none. Connections resume sessions
+	// where it has a cache of them.
+	TLS *tls.Config
 }
 
 // HTTPResult is what a load came to.
 type HTTPResult struct {
 	Requests int
 	Octets   int64 // of bodies
+	Resumed  int   // TLS sessions
 	Duration time.Duration
 	P50, P99 time.Duration
 }
@@ -76,11 +81,12 @@ func (h *Host) LoadHTTP(ctx context.Context, addr string, o HTTPLoad) (HTTPResul
 	var wg sync.WaitGroup
 	for range o.Connections {
 		wg.Go(func() {
-			mine, octets, err := h.loadOne(ctx, addr, o, end)
+			mine, part, err := h.loadOne(ctx, addr, o, end)
 			mu.Lock()
 			defer mu.Unlock()
 			took = append(took, mine...)
-			result.Octets += octets
+			result.Octets += part.Octets
+			result.Resumed += part.Resumed
 			if err != nil {
 				errs = append(errs, err)
 			}
@@ -99,13 +105,13 @@ func (h *Host) LoadHTTP(ctx context.Context, addr string, o HTTPLoad) (HTTPResul
 }
 
 // loadOne is the part of one connection, or of one after another.
-func (h *Host) loadOne(ctx context.Context, addr string, o HTTPLoad, end time.Time) (took []time.Duration, octets int64, err error) {
+func (h *Host) loadOne(ctx context.Context, addr string, o HTTPLoad, end time.Time) (took []time.Duration, r HTTPResult, err error) {
 	request := []byte("GET " + o.Path + " HTTP/1.1\r\nHost: " + addr + "\r\nUser-Agent: promethos-lab\r\nAccept: */*\r\n\r\n")
 	if o.Fresh {
 		request = bytes.Replace(request, []byte("Accept:"), []byte("Connection: close\r\nAccept:"), 1)
 	}
 	var c net.Conn
-	var r *bufio.Reader
+	var in *bufio.Reader
 	defer func() {
 		if c != nil {
 			c.Close()
@@ -114,27 +120,34 @@ func (h *Host) loadOne(ctx context.Context, addr string, o HTTPLoad, end time.Ti
 	for began := time.Now(); ctx.Err() == nil && (len(took) == 0 || began.Before(end)); began = time.Now() {
 		if c == nil {
 			if c, err = h.Dial(ctx, "tcp", addr); err != nil {
-				return took, octets, err
+				return took, r, err
 			}
-			r = bufio.NewReaderSize(c, 64<<10)
+			if o.TLS != nil {
+				c = tls.Client(c, o.TLS) // the handshake comes with the first request
+			}
+			in = bufio.NewReaderSize(c, 64<<10)
 			if err = c.SetDeadline(end.Add(loadPatience)); err != nil {
-				return took, octets, err
+				return took, r, err
 			}
 		}
 		if _, err = c.Write(request); err != nil {
-			return took, octets, err
+			return took, r, err
 		}
-		n, err := readAnswer(r)
+		n, err := readAnswer(in)
 		if err != nil {
-			return took, octets, err
+			return took, r, err
 		}
-		took, octets = append(took, time.Since(began)), octets+n
+		took = append(took, time.Since(began))
+		r.Octets += n
 		if o.Fresh {
+			if t, ok := c.(*tls.Conn); ok && t.ConnectionState().DidResume {
+				r.Resumed++
+			}
 			c.Close()
 			c = nil
 		}
 	}
-	return took, octets, nil
+	return took, r, nil
 }
 
 // loadPatience is how long the last answer may take.

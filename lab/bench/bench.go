@@ -47,7 +47,7 @@ type Result struct {
 }
 
 var all = map[string]func(context.Context, Options) (*Result, error){
-	"connections": connections, "flood": flood, "http": http, "inline": inline, "instances": instances, "latency": latency, "module": module,
+	"connections": connections, "flood": flood, "http": http, "https": https, "inline": inline, "instances": instances, "latency": latency, "module": module,
 	"nfqueue": nfqueue,
 }
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	_ "embed" // the configurations of other proxies
 	"errors"
 	"fmt"
@@ -26,11 +27,13 @@ var (
 	nginxConfig string
 )
 
-// Ports of the proxies, in the proxy's namespace.
+// Ports of the proxies, in the proxy's namespace. Those with the certificate of
+// another kind are portStep further.
 const (
 	portOurs = 8080 + iota
 	portHAProxy
 	portNginx
+	portStep = 10
 )
 
 // httpConnections is how many clients there are at a time.
@@ -40,6 +43,7 @@ const httpConnections = 64
 type rival struct {
 	name string
 	addr string
+	kind int // of its certificate
 	cmd  *lab.Cmd
 }
 
@@ -70,11 +74,11 @@ func (r *rival) stop() error {
 }
 
 // answers waits until a proxy answers.
-func answers(ctx context.Context, h *lab.Host, addr string) error {
+func answers(ctx context.Context, h *lab.Host, addr string, cfg *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		result, err := h.LoadHTTP(ctx, addr, lab.HTTPLoad{Path: "/", Connections: 1, Duration: 50 * time.Millisecond})
+		result, err := h.LoadHTTP(ctx, addr, lab.HTTPLoad{Path: "/", Connections: 1, Duration: 50 * time.Millisecond, TLS: cfg})
 		if err == nil && result.Requests > 0 {
 			return nil
 		}
@@ -91,13 +95,22 @@ type httpSite struct {
 	lab     *lab.Lab
 	origin  *lab.StreamServer
 	proxy   *lab.Proxy
-	ours    string
-	rivals  []*rival
+	client  *tls.Config // nil: plain
+	rivals  []*rival    // one of each program for each kind of certificate
 	missing []string
 	dir     string
 }
 
-func newHTTPSite(ctx context.Context, program string) (s *httpSite, err error) {
+// certificates are the kinds that TLS is measured with, in the order of ports.
+var certificates = []string{"ecdsa", "rsa"}
+
+// at is where a program listens with a kind of certificate.
+func (s *httpSite) at(port, kind int) string {
+	return netip.AddrPortFrom(s.lab.Proxy.IPv4, uint16(port+kind*portStep)).String()
+}
+
+// newHTTPSite starts everything, with secure in front of it TLS.
+func newHTTPSite(ctx context.Context, program string, secure bool) (s *httpSite, err error) {
 	s = &httpSite{}
 	if s.lab, err = lab.Up(ctx, lab.Options{Anonymous: true}); err != nil {
 		return nil, err
@@ -113,42 +126,101 @@ func newHTTPSite(ctx context.Context, program string) (s *httpSite, err error) {
 	if s.dir, err = os.MkdirTemp("", "promethos-bench-"); err != nil {
 		return s, err
 	}
-	at := func(port uint16) string { return netip.AddrPortFrom(s.lab.Proxy.IPv4, port).String() }
-	s.ours = at(portOurs)
-	s.proxy, err = s.lab.Proxy.StartProxy(ctx, program, fmt.Sprintf(`version: 1
-instances:
-  - {name: bench, source: listen, listen: '%s', upstream: '%s', chain: [http]}
-`, s.ours, s.origin.Addr))
-	if err != nil {
+	kinds := []string{""}
+	if secure {
+		kinds = certificates
+		s.client = &tls.Config{InsecureSkipVerify: true} // who is authentic is not what is measured
+		if err = s.writeCertificates(); err != nil {
+			return s, err
+		}
+	}
+	config := "version: 1\ninstances:\n"
+	for i, kind := range kinds {
+		chain := "[http]"
+		if secure {
+			chain = fmt.Sprintf("[https, http], modules: {https: {certificate: %[1]s.crt, key: %[1]s.key}}", filepath.Join(s.dir, kind))
+		}
+		config += fmt.Sprintf("  - {name: bench%s, source: listen, listen: '%s', upstream: '%s', chain: %s}\n", kind, s.at(portOurs, i), s.origin.Addr, chain)
+	}
+	if s.proxy, err = s.lab.Proxy.StartProxy(ctx, program, config); err != nil {
 		return s, err
 	}
-	for _, r := range []struct {
-		name, config string
-		port         uint16
-		args         func(file string) []string
-	}{
-		{"haproxy", haproxyConfig, portHAProxy, func(file string) []string { return []string{"-q", "-db", "-f", file} }},
-		{"nginx", nginxConfig, portNginx, func(file string) []string { return []string{"-p", s.dir, "-c", file} }},
-	} {
-		file := filepath.Join(s.dir, r.name)
-		text := strings.NewReplacer("LISTEN", at(r.port), "SERVER", s.origin.Addr, "DIR", s.dir, "THREADS", strconv.Itoa(runtime.NumCPU())).Replace(r.config)
-		if err = os.WriteFile(file, []byte(text), 0o600); err != nil {
+	for i, kind := range kinds {
+		if err = s.startRivals(ctx, i, kind); err != nil {
 			return s, err
 		}
-		one, err := startRival(ctx, s.lab.Proxy, r.name, at(r.port), r.args(file)...)
-		if err != nil {
-			return s, err
-		}
-		if one == nil {
-			s.missing = append(s.missing, r.name+" is not installed")
-			continue
-		}
-		s.rivals = append(s.rivals, one)
-		if err := answers(ctx, s.lab.Client, one.addr); err != nil {
+		if err = answers(ctx, s.lab.Client, s.at(portOurs, i), s.client); err != nil {
 			return s, err
 		}
 	}
-	return s, answers(ctx, s.lab.Client, s.ours)
+	return s, nil
+}
+
+// writeCertificates makes those of all kinds, with the key in the same file too,
+// as HAProxy has it.
+func (s *httpSite) writeCertificates() error {
+	host := s.lab.Proxy.IPv4.String()
+	if err := errors.Join(lab.WriteCertificate(s.dir, "ecdsa", host), lab.WriteRSACertificate(s.dir, "rsa", host)); err != nil {
+		return err
+	}
+	for _, kind := range certificates {
+		base := filepath.Join(s.dir, kind)
+		key, err := os.ReadFile(base + ".key")
+		if err != nil {
+			return err
+		}
+		cert, err := os.ReadFile(base + ".crt")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(base+".pem", append(cert, key...), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startRivals starts the other proxies for a kind of certificate, "" for none.
+func (s *httpSite) startRivals(ctx context.Context, i int, kind string) error {
+	dir := filepath.Join(s.dir, "rivals"+kind)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	file := filepath.Join(s.dir, kind)
+	for _, r := range []struct {
+		name, config, listen, tls string
+		port                      int
+		args                      func(file string) []string
+	}{
+		{"haproxy", haproxyConfig, "", "ssl crt " + file + ".pem", portHAProxy, func(file string) []string { return []string{"-q", "-db", "-f", file} }},
+		{"nginx", nginxConfig, " ssl", "ssl_certificate " + file + ".crt; ssl_certificate_key " + file + ".key;", portNginx, func(file string) []string { return []string{"-p", dir, "-c", file} }},
+	} {
+		at := s.at(r.port, i)
+		if kind == "" {
+			r.listen, r.tls = "", ""
+		}
+		file := filepath.Join(dir, r.name)
+		text := strings.NewReplacer("LISTEN", at+r.listen, "TLS", r.tls, "SERVER", s.origin.Addr, "DIR", dir, "THREADS", strconv.Itoa(runtime.NumCPU())).Replace(r.config)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+		one, err := startRival(ctx, s.lab.Proxy, r.name, at, r.args(file)...)
+		if err != nil {
+			return err
+		}
+		if one == nil {
+			if i == 0 {
+				s.missing = append(s.missing, r.name+" is not installed")
+			}
+			continue
+		}
+		one.kind = i
+		s.rivals = append(s.rivals, one)
+		if err := answers(ctx, s.lab.Client, one.addr, s.client); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *httpSite) close() error {
@@ -168,39 +240,80 @@ func (s *httpSite) close() error {
 	return errors.Join(append(errs, s.lab.Down())...)
 }
 
+// httpRow is a row for one kind of certificate, and how it is measured.
+type httpRow struct {
+	Row
+	kind   int
+	load   lab.HTTPLoad
+	figure func(lab.HTTPResult) float64
+}
+
+func perSecond(r lab.HTTPResult) float64 { return float64(r.Requests) / r.Duration.Seconds() }
+func slowest(r lab.HTTPResult) float64   { return r.P99.Seconds() }
+func bits(r lab.HTTPResult) float64      { return float64(r.Octets) * 8 / r.Duration.Seconds() }
+
 // http compares the user function http with other proxies, with its checks and
 // field rules as they are by default.
-func http(ctx context.Context, o Options) (r *Result, err error) {
-	r = &Result{Bench: "http"}
-	s, err := newHTTPSite(ctx, o.Program)
+func http(ctx context.Context, o Options) (*Result, error) {
+	return compareHTTP(ctx, o, "http", func(*tls.Config) []httpRow {
+		keep := lab.HTTPLoad{Path: "/", Connections: httpConnections}
+		fresh := lab.HTTPLoad{Path: "/", Connections: httpConnections, Fresh: true}
+		return []httpRow{
+			{Row{Name: "keep-alive", Unit: "requests/s"}, 0, keep, perSecond},
+			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, 0, keep, slowest},
+			{Row{Name: "new connections", Unit: "1/s"}, 0, fresh, perSecond},
+			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, 0, lab.HTTPLoad{Path: "/big", Connections: 8}, bits},
+		}
+	})
+}
+
+// https does the same with https before http.
+func https(ctx context.Context, o Options) (*Result, error) {
+	return compareHTTP(ctx, o, "https", func(client *tls.Config) []httpRow {
+		resuming := client.Clone()
+		resuming.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+		keep := lab.HTTPLoad{Path: "/", Connections: httpConnections, TLS: client}
+		fresh := lab.HTTPLoad{Path: "/", Connections: httpConnections, Fresh: true, TLS: client}
+		again := fresh
+		again.TLS = resuming
+		return []httpRow{
+			{Row{Name: "keep-alive", Unit: "requests/s"}, 0, keep, perSecond},
+			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, 0, keep, slowest},
+			{Row{Name: "full handshakes, ECDSA P-256", Unit: "1/s"}, 0, fresh, perSecond},
+			{Row{Name: "full handshakes, RSA 2048", Unit: "1/s"}, 1, fresh, perSecond},
+			{Row{Name: "resumed sessions", Unit: "1/s"}, 0, again, perSecond},
+			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, 0, lab.HTTPLoad{Path: "/big", Connections: 8, TLS: client}, bits},
+		}
+	})
+}
+
+// compareHTTP measures rows beside each rival.
+func compareHTTP(ctx context.Context, o Options, name string, rows func(*tls.Config) []httpRow) (r *Result, err error) {
+	r = &Result{Bench: name}
+	s, err := newHTTPSite(ctx, o.Program, name == "https")
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	r.Skipped = s.missing
-	load := func(addr string, l lab.HTTPLoad, figure func(lab.HTTPResult) float64) func() (float64, error) {
-		l.Duration = o.Duration
-		return func() (float64, error) {
-			result, err := s.lab.Client.LoadHTTP(ctx, addr, l)
-			return figure(result), err
-		}
-	}
-	rate := func(r lab.HTTPResult) float64 { return float64(r.Requests) / r.Duration.Seconds() }
 	for _, rival := range s.rivals {
-		for _, row := range []struct {
-			Row
-			load   lab.HTTPLoad
-			figure func(lab.HTTPResult) float64
-		}{
-			{Row{Name: "keep-alive", Unit: "requests/s"}, lab.HTTPLoad{Path: "/", Connections: httpConnections}, rate},
-			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, lab.HTTPLoad{Path: "/", Connections: httpConnections},
-				func(r lab.HTTPResult) float64 { return r.P99.Seconds() }},
-			{Row{Name: "new connections", Unit: "1/s"}, lab.HTTPLoad{Path: "/", Connections: httpConnections, Fresh: true}, rate},
-			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, lab.HTTPLoad{Path: "/big", Connections: 8},
-				func(r lab.HTTPResult) float64 { return float64(r.Octets) * 8 / r.Duration.Seconds() }},
-		} {
+		for _, row := range rows(s.client) {
+			if row.kind != rival.kind {
+				continue
+			}
+			load := func(addr string) func() (float64, error) {
+				l := row.load
+				l.Duration = o.Duration
+				return func() (float64, error) {
+					result, err := s.lab.Client.LoadHTTP(ctx, addr, l)
+					if resumes := l.TLS != nil && l.TLS.ClientSessionCache != nil; err == nil && resumes && result.Resumed < result.Requests/2 {
+						err = fmt.Errorf("%d sessions of %d were resumed", result.Resumed, result.Requests)
+					}
+					return row.figure(result), err
+				}
+			}
 			row.Against = rival.name
-			done, err := measure(row.Row, o.Runs, load(s.ours, row.load, row.figure), load(rival.addr, row.load, row.figure))
+			done, err := measure(row.Row, o.Runs, load(s.at(portOurs, row.kind)), load(rival.addr))
 			if err != nil {
 				return r, err
 			}
