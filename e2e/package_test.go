@@ -34,16 +34,22 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestDebianPackage builds the package and looks into it.
-func TestDebianPackage(t *testing.T) {
+// buildPackage builds the Debian package into a folder and gives its file.
+func buildPackage(t *testing.T, folder string) string {
+	t.Helper()
 	need(t, "dpkg-deb")
-	out := t.TempDir()
-	build := exec.CommandContext(within(t, 5*patience), "../packaging/deb", out) // it compiles everything once more
+	build := exec.CommandContext(within(t, 5*patience), "../packaging/deb", folder) // it compiles everything once more
 	r := finish(t, build, build.Run, build.Args[1:])
 	if r.status != 0 {
 		t.Fatal(r)
 	}
-	deb := strings.TrimSpace(r.out)
+	return strings.TrimSpace(r.out)
+}
+
+// TestDebianPackage builds the package and looks into it.
+func TestDebianPackage(t *testing.T) {
+	out := t.TempDir()
+	deb := buildPackage(t, out)
 	list := executeHere(t, "dpkg-deb", "-c", deb).out
 	for _, want := range []string{
 		"root/root", " ./usr/bin/promethos\n", " ./usr/lib/systemd/system/promethos.service\n", " ./usr/lib/systemd/system/promethos-block.service\n",
