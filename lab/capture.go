@@ -61,6 +61,7 @@ type Capture struct {
 	arrived chan struct{} // closed by the next frame; nil when nobody waits
 	frames  []Frame
 	stats   CaptureStats
+	queued  uint32 // by the kernel for us until the end, modulo 2^32
 	err     error
 }
 
@@ -183,43 +184,63 @@ func (c *Capture) run() {
 	for end == nil {
 		if end = c.conn.Read(receive); end == nil {
 			if end = err; end == nil {
-				_, end = c.take(buf[:n], oob[:oobn], from)
+				end = c.take(buf[:n], oob[:oobn], from)
 			}
 		}
 	}
 	if errors.Is(end, os.ErrDeadlineExceeded) {
-		// Stop: what has arrived until now is still taken.
-		now := time.Now()
-		var at time.Time
-		for end = nil; end == nil && at.Before(now); {
+		// Stop: what has arrived until now is still taken. The kernel's count tells how
+		// much that is; the time of a frame does not, because the first frames of a
+		// machine's first capture get theirs when they are read (net/socket.c,
+		// __sock_recv_timestamp).
+		end = c.count()
+		for end == nil && c.waiting() > 0 {
 			if end = c.conn.Control(func(fd uintptr) { receive(fd) }); end == nil {
 				if end = err; end == nil {
-					at, end = c.take(buf[:n], oob[:oobn], from)
+					end = c.take(buf[:n], oob[:oobn], from)
 				}
 			}
 		}
+	} else {
+		end = errors.Join(end, c.count()) // the interface went, or it failed
 	}
-	if end == unix.EAGAIN || end == unix.ENETDOWN {
+	if errors.Is(end, unix.EAGAIN) || errors.Is(end, unix.ENETDOWN) {
 		end = nil // all taken; or the interface went with its lab
 	}
 	c.finish(end)
 }
 
-// finish reads the kernel's counters and completes the file.
-func (c *Capture) finish(err error) {
+// count reads the kernel's counters, once.
+func (c *Capture) count() error {
 	var stats *unix.TpacketStats
-	control := c.conn.Control(func(fd uintptr) {
-		var failed error
-		if stats, failed = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); failed != nil {
-			err = errors.Join(err, os.NewSyscallError("getsockopt PACKET_STATISTICS", failed))
-		}
-	})
-	err = errors.Join(err, control)
+	var failed error
+	if err := c.conn.Control(func(fd uintptr) {
+		stats, failed = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	}); err != nil {
+		return err
+	}
+	if failed != nil {
+		return os.NewSyscallError("getsockopt PACKET_STATISTICS", failed)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if stats != nil {
-		c.stats.Dropped = uint64(stats.Drops)
-	}
+	c.stats.Dropped = uint64(stats.Drops)
+	c.queued = stats.Packets - stats.Drops
+	return nil
+}
+
+// waiting is how many of the frames counted were not taken yet. The kernel counts
+// in 32 bits.
+func (c *Capture) waiting() int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int32(c.queued - uint32(c.stats.Frames+c.stats.Skipped))
+}
+
+// finish completes the file.
+func (c *Capture) finish(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.writer != nil {
 		err = errors.Join(err, c.writer.Flush())
 	}
@@ -228,15 +249,15 @@ func (c *Capture) finish(err error) {
 	}
 }
 
-// take copies one received frame and says when it came.
-func (c *Capture) take(data, oob []byte, from unix.Sockaddr) (time.Time, error) {
+// take copies one received frame.
+func (c *Capture) take(data, oob []byte, from unix.Sockaddr) error {
 	f := Frame{Time: time.Now()}
 	if ll, ok := from.(*unix.SockaddrLinklayer); ok {
 		f.Outgoing = ll.Pkttype == unix.PACKET_OUTGOING
 	}
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return f.Time, os.NewSyscallError("recvmsg", err)
+		return os.NewSyscallError("recvmsg", err)
 	}
 	var tag []byte
 	for _, m := range messages {
@@ -265,12 +286,12 @@ func (c *Capture) take(data, oob []byte, from unix.Sockaddr) (time.Time, error) 
 	defer c.mu.Unlock()
 	if c.options.Filter != nil && !c.options.Filter(f.Data) {
 		c.stats.Skipped++
-		return f.Time, nil
+		return nil
 	}
 	c.stats.Frames++
 	if c.writer != nil {
 		if err := writeFrame(c.writer, f); err != nil {
-			return f.Time, err
+			return err
 		}
 	}
 	if !c.options.Discard {
@@ -280,5 +301,5 @@ func (c *Capture) take(data, oob []byte, from unix.Sockaddr) (time.Time, error) 
 			c.arrived = nil
 		}
 	}
-	return f.Time, nil
+	return nil
 }

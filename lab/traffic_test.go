@@ -186,11 +186,25 @@ func TestBulk(t *testing.T) {
 			t.Errorf("Bulk(reverse %v, 20 ms): got %+v, %v", reverse, got, err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
-		timer := time.AfterFunc(10*time.Millisecond, func() { cancel(errPlanted) })
+		before, err := l.Server.Received("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for now := before; err == nil && now < before+100; { // until it transfers
+				now, err = l.Server.Received("")
+			}
+			cancel(errPlanted)
+		}()
 		if _, err := l.Client.Bulk(ctx, s.Addr, BulkOptions{Reverse: reverse, Duration: time.Hour}); !errors.Is(err, errPlanted) {
 			t.Errorf("Bulk(reverse %v) past its context: got %v, want the cause", reverse, err)
 		}
-		timer.Stop()
+		<-ended
+		if err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := l.Client.Bulk(t.Context(), s.Addr, BulkOptions{}); err == nil {
 		t.Error("Bulk of nothing: got no error")

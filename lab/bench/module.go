@@ -118,7 +118,7 @@ func moduleCost(e *ppf.Engine, batch []ppf.Frame, d time.Duration) (float64, err
 	h := e.Handlers()[0]
 	packets := 0
 	start := time.Now()
-	for time.Since(start) < d {
+	for packets == 0 || time.Since(start) < d {
 		h.Handle(batch)
 		packets += len(batch)
 	}
