@@ -10,9 +10,9 @@ import (
 	"github.com/promethos/promethos/packet"
 )
 
-// legFunction runs on the packets of both legs of a transparent stream chain,
-// named or not.
-const legFunction = "tcp"
+// legFunctions run on the packets of both legs of a transparent stream chain, named
+// or not: the first before what the chain names, the second behind it.
+var legFunctions = [2]string{"ip", "tcp"}
 
 // DefaultPending is how many connections to a server may be coming about at a time
 // where the configuration does not say.
@@ -63,12 +63,16 @@ func (p *ProxyInstance) hook() Hook {
 	return p.Group
 }
 
-// functions lists the functions of both flows, with the one that runs on legs
-// unnamed.
+// functions lists the functions of both flows, with those that run on legs unnamed.
 func (p *ProxyInstance) functions() []string {
 	list := slices.Concat(p.Chain[ClientToServer], p.Chain[ServerToClient])
-	if p.transparent() && !slices.Contains(list, legFunction) {
-		list = append(list, legFunction)
+	if !p.transparent() {
+		return list
+	}
+	for _, name := range legFunctions {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
 	}
 	return list
 }
@@ -85,8 +89,11 @@ func (p *ProxyInstance) ofPackets(d Dir) []string {
 			list = append(list, name)
 		}
 	}
-	if !slices.Contains(list, legFunction) {
-		list = append(list, legFunction)
+	if first := legFunctions[0]; !slices.Contains(list, first) {
+		list = slices.Insert(list, 0, first)
+	}
+	if last := legFunctions[1]; !slices.Contains(list, last) {
+		list = append(list, last)
 	}
 	return list
 }
@@ -147,7 +154,7 @@ func (e *Engine) prepareStream(in *InstanceSpec, proxy *ProxyInstance) error {
 		f, ok := e.functions.Lookup(name)
 		return ok && f.AnswersFirst
 	})
-	return e.loadModulesFor(e.ctx, []string{legFunction})
+	return e.loadModulesFor(e.ctx, legFunctions[:])
 }
 
 // names reports whether a match or something that it excludes has a property.

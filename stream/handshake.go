@@ -67,7 +67,7 @@ type waiting struct {
 // called once, by any goroutine. zoned says that its connection is in a conntrack
 // zone of its own.
 func (t *Transparent) Ask(client, server netip.AddrPort, zoned bool, reply func(Answer)) {
-	ends := t.engine.Accepting(client, server)
+	ends := t.accepting(client, server)
 	if ends == nil {
 		reply(Silence)
 		return

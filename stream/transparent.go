@@ -26,6 +26,7 @@ type Marks struct{ Zoned, Plain uint32 }
 // use.
 type Transparent struct {
 	engine    *ppf.Engine
+	accepting func(client, server netip.AddrPort) *ppf.Ends // Engine.Accepting
 	marks     Marks
 	listeners []acceptor
 	zoned     [2]uint16 // by IP version
@@ -51,7 +52,7 @@ type acceptor struct {
 // OpenTransparent listens, with the given number of listeners for each kind of
 // connection; Run begins to accept. The error wraps ErrNoTransparent.
 func OpenTransparent(e *ppf.Engine, marks Marks, workers int) (_ *Transparent, err error) {
-	t := &Transparent{engine: e, marks: marks, open: map[*ppf.Session]*ppf.Ends{}, tuples: map[tuple]int{}, ended: make(chan struct{}, 1)}
+	t := &Transparent{engine: e, accepting: e.Accepting, marks: marks, open: map[*ppf.Session]*ppf.Ends{}, tuples: map[tuple]int{}, ended: make(chan struct{}, 1)}
 	t.handshakes = handshakes{asking: map[tuple]bool{}, waiting: map[tuple]*waiting{}, byServer: map[netip.AddrPort]int{}, byClient: map[party]int{}}
 	t.life, t.end = context.WithCancel(context.Background())
 	defer func() {
@@ -229,7 +230,7 @@ func (t *Transparent) busy() bool {
 
 // serve runs the session of an accepted connection.
 func (t *Transparent) serve(conn net.Conn, key tuple, zoned bool) {
-	up := &upstream{t: t, key: key, ends: t.engine.Accepting(key.client, key.server), zoned: zoned, waiting: t.claim(key)}
+	up := &upstream{t: t, key: key, ends: t.accepting(key.client, key.server), zoned: zoned, waiting: t.claim(key)}
 	defer up.close()
 	if up.ends == nil {
 		ppf.Abort(conn) // its instance has gone meanwhile
