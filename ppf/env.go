@@ -16,6 +16,7 @@ type Route struct {
 	Src     netip.Addr // preferred source address, that of the outgoing interface
 	Gateway netip.Addr // zero where the destination is on the link
 	Local   bool       // the destination is this host
+	MTU     int        // of the path, in bytes; 0: not known
 }
 
 // WallClock is an Env whose Now is not what clocks on the wall show: it goes on

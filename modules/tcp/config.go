@@ -50,6 +50,9 @@ type Config struct {
 	MSSMin int `conf:"mss_min"`
 	// MSSMax lowers what either side announces, in bytes; 0, the default: as it is.
 	MSSMax int `conf:"mss_max"`
+	// MSSClamp lowers what either side announces to what fits into the MTU of the
+	// routes to both, as this host knows them; default false.
+	MSSClamp bool `conf:"mss_clamp"`
 	// Sequence says whether the sequence numbers of both sides are replaced; default
 	// keep.
 	Sequence Sequence `conf:"sequence"`
@@ -70,11 +73,17 @@ type Config struct {
 // Option is a TCP option that the encoder can write and few need.
 type Option uint8
 
-// OptionUserTimeout tells the peer how long data may stay unacknowledged (RFC
-// 5482).
-const OptionUserTimeout Option = 0
+// The options.
+const (
+	// OptionUserTimeout tells the peer how long data may stay unacknowledged (RFC
+	// 5482).
+	OptionUserTimeout Option = iota
+	// OptionFastOpen is the cookie of TCP Fast Open, with which a SYN may carry data
+	// (RFC 7413).
+	OptionFastOpen
+)
 
-var optionNames = []string{"user-timeout"}
+var optionNames = []string{"user-timeout", "fast-open"}
 
 // String gives the word of the configuration.
 func (o Option) String() string { return optionNames[o] }
@@ -86,6 +95,9 @@ func (o *Option) UnmarshalText(b []byte) error { return ppf.ParseWord(o, b, opti
 func optionBits(list []Option) (set packet.TCPOptionSet) {
 	if slices.Contains(list, OptionUserTimeout) {
 		set |= packet.OptUserTimeout
+	}
+	if slices.Contains(list, OptionFastOpen) {
+		set |= packet.OptFastOpen
 	}
 	return set
 }

@@ -2,6 +2,7 @@ package tcp_test
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
@@ -126,5 +127,45 @@ func TestMSSCap(t *testing.T) {
 		if _, seg := decode(t, step(t, b, cs(syn), "")); len(seg.Options) > 0 {
 			t.Errorf("options %v, want none", kinds(seg))
 		}
+	})
+}
+
+// TestMSSClamp wants what either side announces lowered to what fits the smaller
+// MTU on the way, and left alone where the way is not known.
+func TestMSSClamp(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		mtu      map[netip.Addr]int
+		settings []string
+		s        ppftest.Segment
+		want     uint16
+	}{
+		{"to the server", map[netip.Addr]int{ppftest.Server4.Addr(): 1400, ppftest.Client4.Addr(): 1500}, nil, mss(cs(syn), 1460), 1360},
+		{"to the client", map[netip.Addr]int{ppftest.Server4.Addr(): 1500, ppftest.Client4.Addr(): 1300}, nil, mss(cs(syn), 1460), 1260},
+		{"IPv6, what is not said", map[netip.Addr]int{ppftest.Server6.Addr(): 1200}, nil, cs6(syn), 1140},
+		{"never raised", map[netip.Addr]int{ppftest.Server4.Addr(): 9000, ppftest.Client4.Addr(): 9000}, nil, mss(cs(syn), 1460), 1460},
+		{"with a lower maximum", map[netip.Addr]int{ppftest.Server4.Addr(): 1400}, []string{"mss_max", "1000"}, mss(cs(syn), 1460), 1000},
+		{"not below the floor", map[netip.Addr]int{ppftest.Server4.Addr(): 68}, nil, mss(cs(syn), 1460), 88},
+		{"beyond all numbers", map[netip.Addr]int{ppftest.Server4.Addr(): 1 << 20}, nil, mss(cs(syn), 65535), 65535},
+		{"not known", nil, nil, mss(cs(syn), 1460), 1460},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := instance(append(tt.settings, "mss_clamp", "true")...)
+			in.Mode = ppf.Strict
+			b := ppftest.New(t, in)
+			b.Env.MTU = tt.mtu
+			wantMSS(t, step(t, b, tt.s, ""), tt.want)
+		})
+	}
+	t.Run("server's", func(t *testing.T) {
+		b := ppftest.New(t, instance("mss_clamp", "true"))
+		b.Env.MTU = map[netip.Addr]int{ppftest.Client4.Addr(): 1400}
+		step(t, b, cs(syn), "")
+		wantMSS(t, step(t, b, mss(sc(syn|ack), 8960), ""), 1360)
+	})
+	t.Run("no route", func(t *testing.T) {
+		b := ppftest.New(t, instance("mss_clamp", "true"))
+		b.Env.OutSrc = netip.Addr{}
+		wantMSS(t, step(t, b, mss(cs(syn), 1460), ""), 1460)
 	})
 }

@@ -32,7 +32,7 @@ func (t *Tracker) options(x *ppf.Exchange, in packet.TCPView, out *packet.TCP) (
 			return v, true
 		}
 	}
-	o.Has &= known
+	o.Has &= known &^ synOnly
 	return ppf.Verdict{}, false
 }
 
@@ -45,23 +45,6 @@ func (t *Tracker) synOptions(x *ppf.Exchange, o *packet.TCPOptions) (ppf.Verdict
 	if o.Has&packet.OptMSS != 0 && x.Dir == ppf.ClientToServer && o.MSS < t.mssMin {
 		return x.Refuse(ReasonMSS, uint64(o.MSS)), true
 	}
-	if t.mssMax == 0 {
-		return ppf.Verdict{}, false
-	}
-	if o.Has&packet.OptMSS == 0 {
-		o.MSS = defaultMSS4
-		if x.In.Has(packet.HasIPv6) {
-			o.MSS = defaultMSS6
-		}
-	}
-	if o.MSS > t.mssMax {
-		o.Has, o.MSS = o.Has|packet.OptMSS, t.mssMax
-	}
+	t.lowerMSS(x, o)
 	return ppf.Verdict{}, false
 }
-
-// What a SYN without the option says in IPv4 and in IPv6 (RFC 9293 §3.7.1).
-const (
-	defaultMSS4 = 536
-	defaultMSS6 = 1220
-)

@@ -66,7 +66,7 @@ var (
 		"telnet and rlogin interrupts", "reasons: {tcp.urgent-removed: monitor}",
 		"CVE-2019-12255", "CVE-2019-12261", "CVE-2019-12263", "CVE-2020-17437", "CVE-2021-31400")
 	ReasonSynData = repaired("tcp.syn-data-removed", "tcp.payload", "9293 §3.4",
-		"data on a SYN is removed; the client sends it again", "clients with TCP Fast Open", "reasons: {tcp.syn-data-removed: repair}")
+		"data on a SYN is removed; the client sends it again", "clients with TCP Fast Open", "modules: {tcp: {options: [fast-open]}}")
 	ReasonRstData   = repaired("tcp.rst-data-removed", "tcp.payload", "9293 §3.5.3", "data on a RST is removed", "none known", "")
 	ReasonRewritten = repaired("tcp.retransmit-rewritten", "tcp.seq", "9293 §3.4",
 		"data that comes again and differs from what was sent first is sent as it was first", "none known",

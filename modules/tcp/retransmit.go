@@ -39,7 +39,7 @@ func (t *Tracker) retain(x *ppf.Exchange, h *History, s *segment, peer State) (p
 			t.store.drop(&k.ring)
 			*k = kept{floor: s.seq.Add(1), flags: floorKnown | lastKnown}
 		}
-		return ppf.Verdict{}, false
+		return t.retainSyn(x, h, k, s, peer)
 	case evRst:
 		return ppf.Verdict{}, false
 	}
@@ -59,6 +59,25 @@ func (t *Tracker) retain(x *ppf.Exchange, h *History, s *segment, peer State) (p
 		k.fin, k.flags = end, k.flags|finKnown
 	}
 	return ppf.Verdict{}, false
+}
+
+// retainSyn handles the data of a SYN (RFC 7413), which stands behind it. When
+// the SYN comes again after some of it was acknowledged none of it is needed.
+func (t *Tracker) retainSyn(x *ppf.Exchange, h *History, k *kept, s *segment, peer State) (ppf.Verdict, bool) {
+	first := s.seq.Add(1)
+	switch {
+	case s.length == 0:
+		return ppf.Verdict{}, false
+	case k.floor != first:
+		s.length = 0
+		x.Out.SetPayload(nil)
+		return ppf.Verdict{}, false
+	}
+	syn := s.seq
+	s.seq = first
+	v, stop := t.compare(x, h, k, s, peer)
+	s.seq = syn
+	return v, stop
 }
 
 // contradicts says whether a segment lets the stream end at another place than

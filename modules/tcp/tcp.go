@@ -71,6 +71,7 @@ type Tracker struct {
 	limit          int
 	limits         *limits // nil: none
 	mssMin, mssMax uint16  // bytes; 0: any
+	mssClamp       bool
 	refuseUrgent   bool
 	sequence       Sequence
 	carried        packet.TCPOptionSet // beside those of every TCP
@@ -92,7 +93,7 @@ var (
 // may be nil.
 func NewTracker(c *Config, since int64, store *Store, translator Translator) *Tracker {
 	t := &Tracker{
-		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax),
+		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax), mssClamp: c.MSSClamp,
 		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, carried: optionBits(c.Options), store: store, translator: translator,
 		retransmit: c.Retransmit, budget: newBudget(c),
 	}
@@ -148,7 +149,7 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	if v, stop := t.options(x, in, &out); stop {
 		return v
 	}
-	payload, v, stop := t.cleanup(x, in)
+	payload, v, stop := t.cleanup(x, in, &out.Options)
 	if stop {
 		return v
 	}
@@ -171,7 +172,7 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 
 // cleanup finds what has one safe meaning outside the options, and gives the
 // payload that goes on.
-func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v ppf.Verdict, stop bool) {
+func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView, o *packet.TCPOptions) (payload []byte, v ppf.Verdict, stop bool) {
 	flags := in.Flags()
 	payload = x.In.Payload()
 	// The AE bit on a SYN is an AccECN offer (RFC 9768), which a peer may ignore.
@@ -188,7 +189,10 @@ func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView) (payload []byte, v
 			return nil, v, true
 		}
 	}
-	if len(payload) > 0 && flags&(packet.SYN|packet.RST) != 0 {
+	// With a cookie that is carried over a client's SYN may bring data (RFC 7413
+	// §4.2.1).
+	fastOpen := flags&(packet.SYN|packet.ACK) == packet.SYN && o.Has&packet.OptFastOpen != 0 && o.FastOpenLen > 0
+	if len(payload) > 0 && flags&(packet.SYN|packet.RST) != 0 && !fastOpen {
 		r := ReasonSynData
 		if flags&packet.RST != 0 {
 			r = ReasonRstData

@@ -30,6 +30,8 @@ type Env struct {
 	MaxPorts int
 	// OutSrc is the source address that Route answers with.
 	OutSrc netip.Addr
+	// MTU is that of the routes to some destinations.
+	MTU map[netip.Addr]int
 }
 
 var _ ppf.Env = (*Env)(nil)
@@ -70,12 +72,12 @@ func (e *Env) DeviceName(index int32) string {
 	return ""
 }
 
-// Route answers with OutSrc.
-func (e *Env) Route(netip.Addr, int32) (ppf.Route, error) {
+// Route answers with OutSrc and MTU.
+func (e *Env) Route(dst netip.Addr, _ int32) (ppf.Route, error) {
 	if !e.OutSrc.IsValid() {
 		return ppf.Route{}, ppf.ErrNoRoute
 	}
-	return ppf.Route{Out: 3, Src: e.OutSrc, Local: e.Local}, nil
+	return ppf.Route{Out: 3, Src: e.OutSrc, Local: e.Local, MTU: e.MTU[dst]}, nil
 }
 
 // ReservePort hands out the next port.

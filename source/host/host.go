@@ -155,6 +155,12 @@ func (h *Host) lookup(dst netip.Addr) (ppf.Route, error) {
 	if a, ok := netip.AddrFromSlice(list[0].Gw); ok {
 		r.Gateway = a.Unmap()
 	}
+	// A route has an MTU of its own where it was set, or where a router said so.
+	if r.MTU = list[0].MTU; r.MTU == 0 {
+		if link, err := h.nl.LinkByIndex(list[0].LinkIndex); err == nil {
+			r.MTU = link.Attrs().MTU
+		}
+	}
 	return r, nil
 }
 

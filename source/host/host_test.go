@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/promethos/promethos/lab"
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -53,6 +55,21 @@ func TestRoute(t *testing.T) {
 		r, err := h.Route(tt.dst, 0)
 		if err != nil || r.Src.String() != tt.src || h.DeviceName(r.Out) != tt.name || r.Gateway.IsValid() {
 			t.Errorf("route to %v: %+v through %q, %v; want source %s through %s", tt.dst, r, h.DeviceName(r.Out), err, tt.src, tt.name)
+		}
+	}
+	if err := l.Proxy.Do(func() error {
+		link, err := netlink.LinkByName(lab.ClientInterface)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMTU(link, 1400)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	other := netip.MustParseAddr("10.77.1.3") // nobody has asked for it
+	for dst, want := range map[netip.Addr]int{l.Server.IPv4: 1500, other: 1400} {
+		if r, err := h.Route(dst, 0); err != nil || r.MTU != want {
+			t.Errorf("route to %v: MTU %d, %v; want %d", dst, r.MTU, err, want)
 		}
 	}
 	if _, err := h.Route(netip.MustParseAddr("192.0.2.1"), 0); !errors.Is(err, ppf.ErrNoRoute) {
