@@ -52,7 +52,7 @@ func TestTutorial(t *testing.T) {
 			}
 		}
 	}
-	if tests != 2 || files != 5 {
+	if tests != 4 || files != 5 {
 		t.Errorf("%d runs of the kit and %d files", tests, files)
 	}
 	// What `module new` wrote beside it passes too.

@@ -53,7 +53,7 @@ func newModuleTest(g *global) *cobra.Command {
 			return printChecks(g, checks)
 		},
 	}
-	c.Flags().StringArrayVarP(&captures, "read", "r", nil, "recorded traffic: a pcapng `FILE`")
+	c.Flags().StringArrayVarP(&captures, "read", "r", nil, "recorded traffic: a pcap or pcapng `FILE`")
 	c.Flags().IntVar(&o.Fuzz, "fuzz", 10000, "fuzzed packets per scenario")
 	c.Flags().Uint64Var(&o.Seed, "seed", 1, "of the fuzzed packets")
 	return c

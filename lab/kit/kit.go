@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/promethos/promethos/control"
@@ -54,14 +56,19 @@ func Run(ctx context.Context, o Options) (checks []Check, err error) {
 }
 
 func runScenario(ctx context.Context, o Options, s *Scenario) (checks []Check, err error) {
+	run := map[Kind][2]func(*bench) Check{
+		KindPackets: {func(b *bench) Check { return b.steps(s) }, func(b *bench) Check { return b.fuzzed(s, o) }},
+		KindStream:  {func(b *bench) Check { return b.streams(s) }, func(b *bench) Check { return b.fuzzedStreams(s, o) }},
+		KindHTTP:    {func(b *bench) Check { return b.messages(s) }, func(b *bench) Check { return b.fuzzedMessages(s, o) }},
+	}[s.Kind]
 	for _, part := range []struct {
 		name string
 		run  func(*bench) Check
 		want bool
 	}{
-		{"scenario", func(b *bench) Check { return b.steps(ctx, s) }, true},
-		{"recorded traffic", func(b *bench) Check { return b.recorded(o.Recorded) }, len(o.Recorded) > 0},
-		{"fuzzed traffic", func(b *bench) Check { return b.fuzzed(s, o) }, o.Fuzz > 0},
+		{"scenario", func(b *bench) Check { return b.twice(ctx, run[0]) }, true},
+		{"recorded traffic", func(b *bench) Check { return b.recorded(s, o.Recorded) }, len(o.Recorded) > 0},
+		{"fuzzed traffic", run[1], o.Fuzz > 0},
 	} {
 		if !part.want {
 			continue
@@ -81,27 +88,66 @@ func runScenario(ctx context.Context, o Options, s *Scenario) (checks []Check, e
 	return checks, nil
 }
 
+// problem adds something that does not hold.
+func (c *Check) problem(format string, args ...any) {
+	c.Problems = append(c.Problems, fmt.Sprintf(format, args...))
+}
+
 // world is an environment in which only the kit moves the clock.
 type world struct {
 	ppf.Env
-	now    int64
+	now    atomic.Int64
+	mu     sync.Mutex
 	random *rand.Rand
+	signal chan struct{} // something has moved in a session
 }
 
-func (w *world) Now() int64     { return w.now }
-func (w *world) Uint32() uint32 { return w.random.Uint32() }
+// Now is the time that the kit has made it.
+func (w *world) Now() int64 { return w.now.Load() }
+
+func (w *world) advance(d time.Duration) { w.now.Add(int64(d)) }
+
+// Uint32 is a number that is the same in each run.
+func (w *world) Uint32() uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.random.Uint32()
+}
+
+// moved wakes who waits for a session; wait waits until something has moved since
+// the last time.
+func (w *world) moved() {
+	select {
+	case w.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (w *world) wait() { <-w.signal }
 
 // bench is an engine with the scenario's chain.
 type bench struct {
 	world  *world
 	engine *ppf.Engine
 	module string
+	kind   Kind
 	sent   []lab.Frame
 	in     uint64
+
+	mu    sync.Mutex
+	wrong []string // what arrived and should not have
+}
+
+// malformed notes something that arrived and is none.
+func (b *bench) malformed(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrong = append(b.wrong, what)
 }
 
 func open(ctx context.Context, o Options, s *Scenario) (*bench, error) {
-	b := &bench{module: o.Module, world: &world{Env: ppf.DryEnv(), now: int64(time.Hour), random: rand.New(rand.NewPCG(1, 2))}}
+	b := &bench{module: o.Module, kind: s.Kind, world: &world{Env: ppf.DryEnv(), random: rand.New(rand.NewPCG(1, 2)), signal: make(chan struct{}, 1)}}
+	b.world.advance(time.Hour)
 	var err error
 	b.engine, err = ppf.New(ppf.Options{Env: b.world, Workers: 1, Emit: func(pkt []byte) error {
 		b.record(pkt)
@@ -116,6 +162,9 @@ func open(ctx context.Context, o Options, s *Scenario) (*bench, error) {
 	in := ppf.InstanceSpec{
 		Name: "kit", Hook: ppf.Forward, Chain: [2][]string{s.Chain, s.Chain}, Modules: s.Settings, Initiate: ppf.InitiateBoth,
 		Match: ppf.Match{Protocol: ppf.ProtocolAny, Server: servers(o.Recorded)},
+	}
+	if s.Kind != KindPackets {
+		in.Source, in.Hook, in.Match, in.Initiate = ppf.SourceListen, 0, ppf.Match{}, ppf.InitiateClient
 	}
 	if s.Strict {
 		in.Mode = ppf.Strict
@@ -133,17 +182,18 @@ func (b *bench) record(pkt []byte) {
 	if len(pkt) > 0 && pkt[0]>>4 == 6 {
 		eth[12], eth[13] = 0x86, 0xdd
 	}
-	b.sent = append(b.sent, lab.Frame{Time: time.Unix(0, b.world.now), Data: append(eth, pkt...)})
+	b.sent = append(b.sent, lab.Frame{Time: time.Unix(0, b.world.Now()), Data: append(eth, pkt...)})
 }
 
 // send gives one packet to the engine and returns what is sent on, nil for
 // nothing.
 func (b *bench) send(data []byte) []byte {
-	b.world.now += int64(time.Millisecond)
-	frames := []ppf.Frame{{Data: data, WireLen: len(data), Hook: ppf.Forward, Time: b.world.now}}
+	b.world.advance(time.Millisecond)
+	now := b.world.Now()
+	frames := []ppf.Frame{{Data: data, WireLen: len(data), Hook: ppf.Forward, Time: now}}
 	h := b.engine.Handlers()[0]
 	h.Handle(frames)
-	h.Tick(b.world.now)
+	h.Tick(now)
 	b.in++
 	f := &frames[0]
 	switch {
@@ -157,24 +207,37 @@ func (b *bench) send(data []byte) []byte {
 	return out
 }
 
-// steps runs the scenario, reloads the module, and runs it again: its storage
+// twice runs the scenario, reloads the module, and runs it again: what it keeps
 // may have gone over, so that only faults count then.
-func (b *bench) steps(ctx context.Context, s *Scenario) (c Check) {
-	for _, step := range s.Steps {
-		if step.Data == nil {
-			b.world.now += int64(step.Wait)
-			b.engine.Handlers()[0].Tick(b.world.now)
+func (b *bench) twice(ctx context.Context, run func(*bench) Check) Check {
+	c := run(b)
+	if err := b.engine.ReloadModule(ctx, b.module); err != nil {
+		c.problem("reload: %v", err)
+	}
+	run(b)
+	return c
+}
+
+// steps sends the scenario's packets.
+func (b *bench) steps(s *Scenario) (c Check) {
+	for i := range s.Steps {
+		step := &s.Steps[i]
+		if step.Wait > 0 {
+			b.pass(step.Wait, nil)
 			continue
 		}
 		c.Packets++
 		before := b.reasons()
 		out := b.send(step.Data)
-		for _, problem := range step.compare(out, before, b.reasons()) {
-			c.Problems = append(c.Problems, fmt.Sprintf("line %d: %s", step.Line, problem))
+		var p packet.Packet
+		if out != nil && step.Texts != nil {
+			if r := p.Parse(packet.LinkRawIP, out); r != packet.ReasonNone {
+				c.problem("line %d: what was sent is no packet: %v", step.Line, r)
+			}
 		}
-	}
-	if err := b.engine.ReloadModule(ctx, b.module); err != nil {
-		c.Problems = append(c.Problems, fmt.Sprintf("reload: %v", err))
+		for _, problem := range step.compare(out != nil, p.Payload(), before, b.reasons()) {
+			c.problem("line %d: %s", step.Line, problem)
+		}
 	}
 	return c
 }
@@ -188,8 +251,9 @@ func (b *bench) reasons() map[string]uint64 {
 	return counts
 }
 
-// compare tells how a packet's fate differs from what is expected.
-func (s *Step) compare(out []byte, before, after map[string]uint64) (problems []string) {
+// compare tells how what became of a step differs from what is expected: whether
+// it was sent on, and as what.
+func (s *Step) compare(sent bool, got []byte, before, after map[string]uint64) (problems []string) {
 	var reasons []string
 	for name, n := range after {
 		if n > before[name] {
@@ -197,27 +261,39 @@ func (s *Step) compare(out []byte, before, after map[string]uint64) (problems []
 		}
 	}
 	slices.Sort(reasons)
-	got := "accept"
-	if out == nil {
-		got = "drop"
+	became := "accept"
+	if !sent {
+		became = "drop"
 	}
-	if s.Want != "" && got != s.Want {
-		problems = append(problems, fmt.Sprintf("%s, want %s (reasons %v)", got, s.Want, reasons))
+	if s.Want != "" && became != s.Want {
+		problems = append(problems, fmt.Sprintf("%s, want %s (reasons %v)", became, s.Want, reasons))
 	}
 	if s.Want != "" && s.Reason == "" && len(reasons) > 0 || s.Reason != "" && !slices.Contains(reasons, s.Reason) {
 		problems = append(problems, fmt.Sprintf("reasons %v, want %q", reasons, s.Reason))
 	}
-	if s.Payload != nil && out != nil {
-		var p packet.Packet
-		if r := p.Parse(packet.LinkRawIP, out); r != packet.ReasonNone || !bytes.Equal(p.Payload(), s.Payload) {
-			problems = append(problems, fmt.Sprintf("payload %q, want %q", p.Payload(), s.Payload))
+	if s.Texts == nil || !sent {
+		return problems
+	}
+	if s.Kind != KindHTTP {
+		if want := bytes.Join(s.Texts, nil); !bytes.Equal(got, want) {
+			problems = append(problems, fmt.Sprintf("payload %q, want %q", got, want))
+		}
+		return problems
+	}
+	for _, text := range s.Texts {
+		if !bytes.Contains(got, text) {
+			problems = append(problems, fmt.Sprintf("%q, want %q in it", got, text))
 		}
 	}
 	return problems
 }
 
-// recorded sends captured packets; see servers.
-func (b *bench) recorded(frames []lab.Frame) (c Check) {
+// recorded sends captured packets; see servers. Through a chain for connections go
+// the bytes of theirs.
+func (b *bench) recorded(s *Scenario, frames []lab.Frame) (c Check) {
+	if s.Kind != KindPackets {
+		return b.replayed(s, frames)
+	}
 	for _, f := range frames {
 		var p packet.Packet
 		p.Parse(packet.LinkEthernet, f.Data)
@@ -328,11 +404,14 @@ func (b *bench) judge(legitimate bool) (problems []string) {
 	if legitimate {
 		list = append(list, proof.Streams(b.sent).Ambiguous()...)
 	}
-	stats := control.StatsReply{Stats: b.engine.Stats(), Sources: []ppf.SourceStats{{Name: "kit", Received: b.in}}}
-	list = append(list, proof.Accounts(stats, b.engine.ReasonCounts())...)
+	if b.kind == KindPackets {
+		stats := control.StatsReply{Stats: b.engine.Stats(), Sources: []ppf.SourceStats{{Name: "kit", Received: b.in}}}
+		list = append(list, proof.Accounts(stats, b.engine.ReasonCounts())...)
+	}
 	for _, v := range list {
 		problems = append(problems, v.String())
 	}
+	problems = append(problems, b.wrong...)
 	counts := b.reasons()
 	for _, name := range faults {
 		if counts[name] > 0 {

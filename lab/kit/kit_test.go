@@ -87,7 +87,7 @@ func TestParseTrace(t *testing.T) {
 		{"settings a", "write `settings FUNCTION {JSON}`"},
 		{"settings a {", "unexpected EOF"},
 		{"wait long", "invalid duration"},
-		{">", "write udp or tcp"},
+		{">", "write udp, tcp, stream, end or http"},
 		{"> icmp", `"icmp" is unknown`},
 		{"> tcp ACC", `"ACC" is no TCP flag`},
 		{"> tcp seq=x", `"seq=x" is not a number`},
@@ -96,6 +96,12 @@ func TestParseTrace(t *testing.T) {
 		{"= accept", "what is expected follows a packet"},
 		{"> udp x00\n= pass", `"pass" is no verdict`},
 		{"> udp x00\n= drop", "a drop has a reason"},
+		{"> stream", "write `stream BYTES`"},
+		{"> end x00", "write `stream BYTES` or `end`"},
+		{"> http", "write `http"},
+		{"> http GET", "write `http"},
+		{"> udp x00\n> stream x00", "need scenarios of their own"},
+		{"< http \"HTTP/1.1 200 OK\"", "an answer follows its request"},
 		{"> udp x00\n= drop a.b c.d", `"c.d": one reason can be expected`},
 	} {
 		_, err := kit.ParseTrace("t", "chain a\n"+tt.line+"\n")
@@ -105,5 +111,82 @@ func TestParseTrace(t *testing.T) {
 	}
 	if _, err := kit.ParseTrace("t", "port 1\n"); err == nil || !strings.Contains(err.Error(), "no chain is named") {
 		t.Errorf("without a chain: %v", err)
+	}
+}
+
+const ferrying = `chain ferry relay
+> stream "pass a\npa"
+= accept "pass a\n"
+> stream "ss b\nupper c\n"
+= accept "pass b\nUPPER C\n"
+< stream "answer\n"
+= accept "answer\n"
+> stream "mend\n"
+= accept ferry.mended "mended\n"
+> end
+= accept "ended\n"
+> stream "refuse\n"
+= drop ferry.refused
+> stream "pass again\n"
+= accept "pass again\n"
+`
+
+const talking = `chain http talker
+settings http {"fields": ["Do", "Saw", "Length"]}
+> http "GET /a HTTP/1.1" "Host: h" "Do: greeting"
+= accept "GET /a HTTP/1.1\r\n" "Saw: hello\r\n"
+> http "POST / HTTP/1.1" "Host: h" "Do: body" "" "one two"
+= accept "Length: 7\r\n" "\r\n\r\nthree two"
+< http "HTTP/1.1 200 OK" "Do: status 404" "" "one"
+= accept "HTTP/1.1 404" "one"
+> http "GET / HTTP/1.1" "Host: h" "Do: refuse 422"
+= drop talker.refused
+> http "GET / HTTP/1.1" "Host: h"
+= accept
+< http "HTTP/1.1 200 OK" "Do: refuse 503"
+= drop talker.refused
+`
+
+// TestSessions: scenarios of streams and messages are told as they come out, and
+// fuzzed ones harm nothing.
+func TestSessions(t *testing.T) {
+	for _, tt := range []struct {
+		module, manifest, trace string
+		wrong                   []string // what to change, what into, and what is told
+	}{
+		{"ferry", `{"abi":1,"name":"ferry","version":"1","doc":"t","functions":[{"name":"ferry","doc":"t","level":"stream","layer":5}],
+			"capabilities":["connection-storage"],"storage":{"schema":1,"connection":8,"instance":8},"limits":{"window_kib":1}}`, ferrying,
+			[]string{`accept "pass a\n"`, `accept "pass b\n"`, `line 2: payload "pass a\n", want "pass b\n"`}},
+		{"talker", `{"abi":1,"name":"talker","version":"1","doc":"t","functions":[{"name":"talker","doc":"t","level":"message","layer":7,"settings":{"type":"object","properties":{"greeting":{"type":"string","default":"hello"}}}}],
+			"capabilities":["connection-storage","timers","log"],"storage":{"schema":1,"connection":8,"instance":8}}`, talking,
+			[]string{"Saw: hello", "Saw: hullo", "line 3: "}},
+	} {
+		t.Run(tt.module, func(t *testing.T) {
+			manifest := filepath.Join(t.TempDir(), tt.module+".json")
+			if err := os.WriteFile(manifest, []byte(tt.manifest), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			module := kittest.Guest(t, "../../wasm/testdata/"+tt.module+"/guest", manifest)
+			run := func(trace string, fuzz int) []kit.Check {
+				s, err := kit.ParseTrace("t", trace)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checks, err := kit.Run(t.Context(), kit.Options{Module: module, Scenarios: []*kit.Scenario{s}, Fuzz: fuzz})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return checks
+			}
+			for _, c := range run(tt.trace, 500) {
+				if len(c.Problems) > 0 || c.Packets < 4 {
+					t.Errorf("%s: %d, %q", c.Name, c.Packets, c.Problems)
+				}
+			}
+			got := strings.Join(run(strings.Replace(tt.trace, tt.wrong[0], tt.wrong[1], 1), 0)[0].Problems, "\n")
+			if !strings.HasPrefix(got, tt.wrong[2]) || strings.Contains(got, "\n") {
+				t.Errorf("%q became %q: %q, want %q", tt.wrong[0], tt.wrong[1], got, tt.wrong[2])
+			}
+		})
 	}
 }

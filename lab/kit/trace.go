@@ -21,19 +21,35 @@ type Scenario struct {
 	Settings map[string]ppf.Value
 	Port     uint16 // the server's
 	Strict   bool
+	Kind     Kind
 	Steps    []Step
 }
 
-// Step is one packet and what is expected of it, or a time that passes.
+// Kind is what the steps of a scenario send.
+type Kind uint8
+
+// The kinds. The zero value is for packets.
+const (
+	KindPackets Kind = iota
+	KindStream
+	KindHTTP
+)
+
+// Step is one packet, part of a stream or message and what is expected of it, or a
+// time that passes.
 type Step struct {
 	Line int
+	Kind Kind
 	Wait time.Duration // instead of a packet
 	Dir  ppf.Dir
-	Data []byte // from the IP header on
+	Data []byte // a packet from the IP header on, bytes of a stream, a whole message
+	End  bool   // of a stream's flow, in place of data
 	// Want is "accept", "drop" or "" for no matter.
-	Want    string
-	Reason  string // of a drop, or of a repair
-	Payload []byte // of what is sent; nil for no matter
+	Want   string
+	Reason string // of a drop, or of a repair
+	// Texts are, put together, the payload or the bytes that are sent on, and of a
+	// message what has to be in it; nil for no matter.
+	Texts [][]byte
 }
 
 // The ends of scenarios.
@@ -135,12 +151,12 @@ func (s *Scenario) line(n int, words []word) error {
 		if words[0].text == "<" {
 			step.Dir = ppf.ServerToClient
 		}
-		data, err := s.packet(step.Dir, rest)
-		step.Data = data
+		if err := s.send(&step, rest); err != nil {
+			return err
+		}
 		s.Steps = append(s.Steps, step)
-		return err
 	case "=":
-		if len(s.Steps) == 0 || s.Steps[len(s.Steps)-1].Data == nil || len(rest) == 0 {
+		if len(s.Steps) == 0 || s.Steps[len(s.Steps)-1].Wait > 0 || len(rest) == 0 {
 			return fmt.Errorf("what is expected follows a packet: `= accept [REASON] [PAYLOAD]` or `= drop REASON`")
 		}
 		return s.Steps[len(s.Steps)-1].expect(rest)
@@ -159,7 +175,7 @@ func (s *Step) expect(words []word) error {
 	for _, w := range words[1:] {
 		switch {
 		case w.bytes:
-			s.Payload = append(s.Payload, w.text...)
+			s.Texts = append(s.Texts, []byte(w.text))
 		case s.Reason == "":
 			s.Reason = w.text
 		default:
@@ -172,6 +188,73 @@ func (s *Step) expect(words []word) error {
 	return nil
 }
 
+// send reads what stands behind an arrow.
+func (s *Scenario) send(step *Step, words []word) (err error) {
+	if len(words) == 0 {
+		return fmt.Errorf("write udp, tcp, stream, end or http behind the arrow")
+	}
+	switch words[0].text {
+	case "stream", "end":
+		step.Kind, step.End = KindStream, words[0].text == "end"
+		for _, w := range words[1:] {
+			if !w.bytes || step.End {
+				return fmt.Errorf("%q: write `stream BYTES` or `end`", w.text)
+			}
+			step.Data = append(step.Data, w.text...)
+		}
+		if !step.End && len(step.Data) == 0 {
+			return fmt.Errorf("write `stream BYTES`")
+		}
+	case "http":
+		step.Kind = KindHTTP
+		step.Data, err = message(words[1:])
+	default:
+		step.Data, err = s.packet(step.Dir, words)
+	}
+	if err != nil {
+		return err
+	}
+	for i := range s.Steps {
+		if have := &s.Steps[i]; have.Wait == 0 && have.Kind != step.Kind {
+			return fmt.Errorf("packets, streams and messages need scenarios of their own")
+		}
+	}
+	if step.Kind == KindHTTP && step.Dir == ppf.ServerToClient && (len(s.Steps) == 0 || s.Steps[len(s.Steps)-1].Dir != ppf.ClientToServer) {
+		return fmt.Errorf("an answer follows its request")
+	}
+	s.Kind = step.Kind
+	return nil
+}
+
+// message puts lines together, and behind an empty one a body, whose length is
+// written where no line frames it.
+func message(words []word) ([]byte, error) {
+	var lines []string
+	var body strings.Builder
+	behind, framed := false, false
+	for _, w := range words {
+		switch {
+		case !w.bytes:
+			return nil, fmt.Errorf("%q: write `http \"LINE\" … \"\" \"BODY\"`", w.text)
+		case behind:
+			body.WriteString(w.text)
+		case w.text == "":
+			behind = true
+		default:
+			name, _, _ := strings.Cut(strings.ToLower(w.text), ":")
+			framed = framed || name == "content-length" || name == "transfer-encoding"
+			lines = append(lines, w.text)
+		}
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("write `http \"LINE\" … \"\" \"BODY\"`")
+	}
+	if !framed && (body.Len() > 0 || strings.HasPrefix(lines[0], "HTTP/")) {
+		lines = append(lines, fmt.Sprintf("Content-Length: %d", body.Len()))
+	}
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n" + body.String()), nil
+}
+
 var flagNames = map[string]packet.TCPFlags{
 	"FIN": packet.FIN, "SYN": packet.SYN, "RST": packet.RST, "PSH": packet.PSH, "ACK": packet.ACK, "ECE": packet.ECE, "CWR": packet.CWR,
 }
@@ -179,9 +262,6 @@ var flagNames = map[string]packet.TCPFlags{
 // packet builds what follows > or <: `udp PAYLOAD`, or `tcp FLAGS seq=N ack=N
 // win=N mss=N PAYLOAD`.
 func (s *Scenario) packet(d ppf.Dir, words []word) ([]byte, error) {
-	if len(words) == 0 {
-		return nil, fmt.Errorf("write udp or tcp behind the arrow")
-	}
 	src, dst := netip.AddrPortFrom(clientAddr, clientPort), netip.AddrPortFrom(serverAddr, s.Port)
 	if d == ppf.ServerToClient {
 		src, dst = dst, src
@@ -205,7 +285,7 @@ func (s *Scenario) packet(d ppf.Dir, words []word) ([]byte, error) {
 	case "tcp":
 		out.SetTCP(tcp)
 	default:
-		return nil, fmt.Errorf("%q is unknown (udp or tcp)", words[0].text)
+		return nil, fmt.Errorf("%q is unknown (udp, tcp, stream, end or http)", words[0].text)
 	}
 	out.SetPayload(payload)
 	head, err := out.Encode(make([]byte, packet.MaxHeaders))
