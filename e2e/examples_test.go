@@ -26,12 +26,15 @@ func TestModbus(t *testing.T) {
 	p := port(t, listener.Addr().String())
 	dir := t.TempDir()
 	guest(t, dir, "modbus", "../examples/modbus/guest", "../examples/modbus/modbus.json")
-	d := start(t, l, withModule(dir, "tcp, modbus", p, l)+"    modules: {modbus: {allow: [{function: 3, from: 0, to: 99}]}}\n")
+	d := start(t, l, withModule(dir, "tcp, modbus, relay", p, l)+"    modules: {modbus: {allow: [{function: 3, from: 0, to: 99}]}}\n")
 	for _, f := range families {
 		c := must(l.Client.Dial(within(t, patience), f.network, hostPort(l.Server, f.network, p)))(t)
 		for i := range 100 {
 			request := []byte{0, byte(i), 0, 0, 0, 6, 1, 3, 0, byte(i % 90), 0, 2}
-			must(c.Write(request))(t)
+			cut := i % len(request) // into two segments
+			for _, part := range [][]byte{request[:cut], request[cut:]} {
+				must(c.Write(part))(t)
+			}
 			answer := make([]byte, 13)
 			must(io.ReadFull(c, answer))(t)
 			if want := []byte{0, byte(i), 0, 0, 0, 7, 1, 3, 4, 0, byte(i % 90), 0, byte(i%90) + 1}; !bytes.Equal(answer, want) {
@@ -51,8 +54,8 @@ func TestModbus(t *testing.T) {
 			t.Errorf("function %d arrived", code)
 		}
 	}
-	if n := d.counted(t, "modbus.split"); n > 0 {
-		t.Errorf("%d segments were no whole messages", n)
+	if n := d.counted(t, "wasm.rest"); n > 0 {
+		t.Errorf("%d connections ended in the middle of a message", n)
 	}
 	d.accounted(t)
 }

@@ -1,5 +1,6 @@
 // Package modbus lets only Modbus/TCP requests pass whose function code, unit
-// and registers are on a list, and builds every message anew.
+// and registers are on a list, and builds every message anew. It works on the
+// bytes of connections: messages may be cut over segments anywhere.
 package modbus
 
 import (
@@ -9,7 +10,7 @@ import (
 )
 
 // Module is what guest exports.
-var Module = pfm.Module{Functions: []pfm.Function{{Name: "modbus", Bind: bind}}}
+var Module = pfm.Module{Functions: []pfm.Function{{Name: "modbus", BindStream: bind}}}
 
 // Function codes (Modbus Application Protocol V1.1b3, §6) that are understood.
 const (
@@ -26,9 +27,9 @@ const (
 	exception              = 0x80
 )
 
+// Modbus Messaging on TCP/IP V1.0b, §3.1.3: MBAP and a PDU of 253 bytes at most.
 const (
-	mbapLen = 7   // Modbus Messaging on TCP/IP V1.0b, §3.1.3
-	maxADU  = 260 // §3.1.3: MBAP and a PDU of 253
+	mbapLen = 7
 	maxPDU  = 253
 )
 
@@ -44,7 +45,7 @@ type filter struct {
 	out   []byte // of the message that is being built
 }
 
-func bind(b *pfm.Binding) (pfm.Processor, error) {
+func bind(b *pfm.Binding) (pfm.StreamProcessor, error) {
 	f := &filter{}
 	for i := range b.Len("allow") {
 		a := allowed{
@@ -67,48 +68,37 @@ func bind(b *pfm.Binding) (pfm.Processor, error) {
 	return f.process, nil
 }
 
-// process judges the messages of one segment. A segment holds whole messages:
-// that is how devices and clients send them, and a message in two segments cannot
-// be judged packet by packet.
-func (f *filter) process(x *pfm.Exchange) pfm.Verdict {
-	in := x.Payload()
-	if len(in) == 0 {
-		return pfm.Accept
-	}
-	f.out = f.out[:0]
-	for len(in) > 0 {
-		if len(in) < mbapLen+1 {
-			return x.Refuse(reasonSplit, uint64(len(in)))
-		}
-		if p := be16(in[2:]); p != 0 {
-			return x.Refuse(reasonProtocol, uint64(p))
+// process judges the messages that are whole, and waits for the rest of another.
+func (f *filter) process(s *pfm.Stream) pfm.Verdict {
+	in := s.Waiting()
+	for len(in) >= mbapLen-1 {
+		if be16(in[2:]) != 0 {
+			return s.Refuse(reasonProtocol)
 		}
 		length := int(be16(in[4:])) // of unit and PDU
 		if length < 2 || length > maxPDU+1 {
-			return x.Refuse(reasonLength, uint64(length))
+			return s.Refuse(reasonLength)
 		}
-		if 6+length > len(in) {
-			return x.Refuse(reasonSplit, uint64(length))
+		if len(in) < mbapLen-1+length {
+			break
 		}
-		if unit := in[6]; !f.units[unit] {
-			return x.Refuse(reasonUnit, uint64(unit))
+		unit, pdu := in[mbapLen-1], in[mbapLen:mbapLen-1+length]
+		if !f.units[unit] {
+			return s.Refuse(reasonUnit)
 		}
-		at := len(f.out)
-		f.out = append(f.out, in[0], in[1], 0, 0, 0, 0, in[6])
-		var r pfm.Reason
-		var value uint64
-		if pdu := in[mbapLen : 6+length]; x.Dir() == pfm.ClientToServer {
-			r, value = f.request(pdu)
-		} else {
-			r, value = f.response(pdu)
+		f.out = append(f.out[:0], in[0], in[1], 0, 0, 0, 0, unit)
+		judge := f.request
+		if s.Dir() == pfm.ServerToClient {
+			judge = f.response
 		}
-		if r != 0 {
-			return x.Refuse(r, value)
+		if r := judge(pdu); r != 0 {
+			return s.Refuse(r)
 		}
-		put16(f.out[at+4:], uint16(len(f.out)-at-6))
-		in = in[6+length:]
+		put16(f.out[4:], uint16(len(f.out)-mbapLen+1))
+		s.Send(f.out)
+		s.Skip(mbapLen - 1 + length)
+		in = in[mbapLen-1+length:]
 	}
-	x.SetPayload(f.out)
 	return pfm.Accept
 }
 
@@ -148,111 +138,111 @@ func dataBytes(function byte, quantity uint16) int {
 }
 
 // request reads a request and builds it anew.
-func (f *filter) request(pdu []byte) (pfm.Reason, uint64) {
+func (f *filter) request(pdu []byte) pfm.Reason {
 	function, body := pdu[0], pdu[1:]
 	known := function == writeSingleCoil || function == writeSingleRegister || function == maskWriteRegister || function == readWriteRegisters ||
 		limits[function].quantity > 0
 	if !known {
-		return reasonFunction, uint64(function)
+		return reasonFunction
 	}
 	if len(body) < 4 {
-		return reasonLength, uint64(len(pdu))
+		return reasonLength
 	}
 	first, quantity := be16(body), be16(body[2:])
 	switch function {
 	case writeSingleCoil, writeSingleRegister:
 		if len(body) != 4 {
-			return reasonLength, uint64(len(pdu))
+			return reasonLength
 		}
 		if function == writeSingleCoil && quantity != 0 && quantity != 0xff00 {
-			return reasonQuantity, uint64(quantity)
+			return reasonQuantity
 		}
 		if !f.may(function, first, 1) {
-			return reasonRegister, uint64(first)
+			return reasonRegister
 		}
 		f.put(function, first, quantity)
-		return 0, 0
+		return 0
 	case maskWriteRegister:
 		if len(body) != 6 {
-			return reasonLength, uint64(len(pdu))
+			return reasonLength
 		}
 		if !f.may(function, first, 1) {
-			return reasonRegister, uint64(first)
+			return reasonRegister
 		}
 		f.put(function, first, quantity, be16(body[4:]))
-		return 0, 0
+		return 0
 	case readWriteRegisters:
 		return f.readWrite(body, first, quantity)
 	}
 	if quantity == 0 || quantity > limits[function].quantity {
-		return reasonQuantity, uint64(quantity)
+		return reasonQuantity
 	}
 	if !f.may(function, first, quantity) {
-		return reasonRegister, uint64(first)
+		return reasonRegister
 	}
 	f.put(function, first, quantity)
 	body = body[4:]
 	if function < writeMultipleCoils {
 		if len(body) > 0 {
-			return reasonLength, uint64(len(pdu))
+			return reasonLength
 		}
-		return 0, 0
+		return 0
 	}
 	n := dataBytes(function, quantity)
 	if len(body) != 1+n || int(body[0]) != n {
-		return reasonLength, uint64(len(pdu))
+		return reasonLength
 	}
 	f.out = append(append(f.out, byte(n)), body[1:]...)
-	return 0, 0
+	return 0
 }
 
 // readWrite is function 23: quantities of 125 and 121 at most (§6.17).
-func (f *filter) readWrite(body []byte, first, quantity uint16) (pfm.Reason, uint64) {
+func (f *filter) readWrite(body []byte, first, quantity uint16) pfm.Reason {
 	if len(body) < 9 {
-		return reasonLength, uint64(len(body) + 1)
+		return reasonLength
 	}
 	to, count := be16(body[4:]), be16(body[6:])
 	if quantity == 0 || quantity > 125 || count == 0 || count > 121 {
-		return reasonQuantity, uint64(count)
+		return reasonQuantity
 	}
 	if len(body) != 9+2*int(count) || int(body[8]) != 2*int(count) {
-		return reasonLength, uint64(len(body) + 1)
+		return reasonLength
 	}
 	if !f.may(readWriteRegisters, first, quantity) || !f.may(readWriteRegisters, to, count) {
-		return reasonRegister, uint64(to)
+		return reasonRegister
 	}
 	f.put(readWriteRegisters, first, quantity, to, count)
 	f.out = append(append(f.out, body[8]), body[9:]...)
-	return 0, 0
+	return 0
 }
 
 // response reads a response and builds it anew.
-func (f *filter) response(pdu []byte) (pfm.Reason, uint64) {
+func (f *filter) response(pdu []byte) pfm.Reason {
 	function, body := pdu[0], pdu[1:]
 	want := 4
 	switch function &^ exception {
 	case readCoils, readDiscreteInputs, readHoldingRegisters, readInputRegisters, readWriteRegisters:
 		if len(body) == 0 {
-			return reasonLength, uint64(len(pdu))
+			return reasonLength
 		}
 		want = 1 + int(body[0])
 	case writeSingleCoil, writeSingleRegister, writeMultipleCoils, writeMultipleRegisters:
 	case maskWriteRegister:
 		want = 6
 	default:
-		return reasonFunction, uint64(function)
+		return reasonFunction
 	}
 	if function&exception != 0 {
 		if len(body) != 1 || body[0] == 0 || body[0] > 11 { // §7
-			return reasonException, uint64(len(body))
+			return reasonException
 		}
 		want = 1
 	}
 	if len(body) != want {
-		return reasonLength, uint64(len(pdu))
+		return reasonLength
 	}
 	f.out = append(append(f.out, function), body...)
-	return 0, 0
+	return 0
 }
 
 func be16(b []byte) uint16 { return uint16(b[0])<<8 | uint16(b[1]) }

@@ -7,8 +7,6 @@ func newReason(name, field, doc, trips, relax string) pfm.Reason {
 }
 
 var (
-	reasonSplit = newReason("split", "tcp.payload", "the segment does not hold whole messages",
-		"clients that send a message in parts; none is known", "reasons: {modbus.split: monitor}")
 	reasonProtocol  = newReason("protocol-id", "mbap.protocol-id", "the protocol identifier is not 0", "other protocols on the port", "")
 	reasonLength    = newReason("length", "mbap.length", "the length contradicts the message, or is out of range", "none known", "")
 	reasonUnit      = newReason("unit", "mbap.unit-id", "the unit is not on the list", "clients of other units", "modules: {modbus: {units: [N]}}")

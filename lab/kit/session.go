@@ -136,6 +136,9 @@ func (b *bench) streams(s *Scenario) (c Check) {
 		for _, problem := range step.compare(sent, got, before, b.reasons()) {
 			c.problem("line %d: %s", step.Line, problem)
 		}
+		if !sent {
+			at.end()
+		}
 	}
 	if at != nil {
 		at.end()

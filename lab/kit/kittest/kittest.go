@@ -44,6 +44,9 @@ func Run(t *testing.T, module string, traces ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if s.Kind != kit.KindPackets {
+			o.Fuzz = 5000 // they take longer than packets
+		}
 		o.Scenarios = append(o.Scenarios, s)
 	}
 	checks, err := kit.Run(t.Context(), o)
