@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/control"
@@ -202,6 +203,9 @@ func Start(o Options) (_ *Daemon, err error) {
 		}
 	}
 	d.keepJournal()
+	if d.noPackets != nil {
+		d.running.Go(d.tick)
+	}
 	d.server = control.NewServer(d)
 	d.running.Go(func() { d.fail(d.server.Serve(d.listener)) })
 	if d.pageListener != nil {
@@ -225,6 +229,22 @@ func (d *Daemon) sources() string {
 		text += fmt.Sprintf(", inline pair %s, %s", w.source.Pair().Client, w.source.Pair().Server)
 	}
 	return text
+}
+
+// tick does what the first queue's worker does between batches, where there are no
+// queues: timers of modules are due there too.
+func (d *Daemon) tick() {
+	const every = 100 * time.Millisecond
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-t.C:
+			d.engine.Handlers()[0].Tick(d.host.Now())
+		}
+	}
 }
 
 // keepJournal starts to log events, as the file says at the start; a reload does

@@ -28,6 +28,7 @@ type core struct {
 	// migrate lays out bytes anew, on no worker; nil: the module cannot.
 	migrate migration
 	pool    pool
+	ticking sync.WaitGroup // timers of sessions' bindings
 	// faulted is told of a unit of the pool that must not be used again.
 	faulted func(u unit, err error)
 
@@ -58,6 +59,7 @@ func (c *core) stop() {
 	c.stopped = true
 	c.mu.Unlock()
 	c.pool.close()
+	c.ticking.Wait()
 	c.pool.wait()
 }
 
@@ -246,6 +248,23 @@ func (c *core) tick(now int64, call func(b *binding, now int64)) {
 	c.timers.mu.Unlock()
 	slices.SortFunc(due, cmp.Compare[uint32])
 	for _, handle := range due {
-		call((*c.bindings.Load())[handle], now)
+		b := (*c.bindings.Load())[handle]
+		if c.manifest.Functions[b.function].level() == ppf.LevelPacket {
+			call(b, now)
+		} else {
+			c.ticking.Go(func() { c.callTimer(b) })
+		}
 	}
+}
+
+// callTimer calls the timer of a binding of sessions, by a unit of theirs, which
+// the worker that looks at the clock does not wait for.
+func (c *core) callTimer(b *binding) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			c.event("panic in a timer: %v", fault)
+		}
+	}()
+	// Why it cannot be called has been told.
+	c.call(b, timerJob{})
 }

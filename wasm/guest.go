@@ -203,6 +203,21 @@ func (g *guest) bind(b *binding) error {
 	return nil
 }
 
+// tick calls the guest's timer of a binding.
+func (g *guest) tick(b *binding) error {
+	if g.timer == nil {
+		return nil
+	}
+	g.now = g.m.host.Env().Now()
+	if err := g.bind(b); err != nil {
+		return fmt.Errorf("timer: %w", err)
+	}
+	if _, err := g.call(g.timer, g.m.manifest.Limits.Fuel, uint64(b.handle)); err != nil {
+		return fmt.Errorf("timer: %w", err)
+	}
+	return nil
+}
+
 // judge lets the guest decide a packet. An error is a fault: the guest must not
 // be used again.
 func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {

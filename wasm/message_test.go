@@ -6,9 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	strict "github.com/promethos/promethos/modules/http"
 	"github.com/promethos/promethos/ppf"
@@ -147,6 +149,15 @@ func TestMessages(t *testing.T) {
 			}
 			if refused, mended := f.count("talker.refused"), f.count("talker.mended"); refused != 4 || mended != 1 {
 				t.Errorf("%d refused, %d mended", refused, mended)
+			}
+			// A timer is called by a unit that no worker waits for.
+			newTalk(t, f).ask("GET /", "Do: timer\r\n", "")
+			f.engine.Handlers()[0].Tick(running{}.Now() + int64(time.Minute))
+			for len(f.said("timer hello")) == 0 {
+				all, more := f.engine.Events().Since(0)
+				if !slices.ContainsFunc(all, func(e ppf.Event) bool { return strings.Contains(e.Text, "timer hello") }) {
+					<-more
+				}
 			}
 			// What is kept belongs to the client's connection, or to the instance.
 			n := 0

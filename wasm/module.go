@@ -239,16 +239,12 @@ func (m *module) fault(g *guest, err error, now int64, use func(fresh *guest)) {
 // between two batches.
 func (m *module) callTimer(b *binding, now int64) {
 	g := m.guests[0].Load()
-	if g == nil || g.timer == nil || m.disabled.Load() {
+	if g == nil || m.disabled.Load() {
 		return
 	}
-	g.now = now
-	err := g.bind(b)
-	if err == nil {
-		_, err = g.call(g.timer, m.manifest.Limits.Fuel, uint64(b.handle))
-	}
+	err := g.tick(b)
 	if err != nil {
 		m.guests[0].Store(nil)
-		m.fault(g, fmt.Errorf("timer: %w", err), now, m.guests[0].Store)
+		m.fault(g, err, now, m.guests[0].Store)
 	}
 }

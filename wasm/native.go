@@ -106,9 +106,16 @@ func (m *nativeModule) processor(b *binding) ppf.Processor { return &nativeFunct
 // callTimer calls the timer of a binding.
 func (m *nativeModule) callTimer(b *binding, _ int64) {
 	// try has bound it with the same settings.
-	if bound, err := m.workers[0].ready(b); err == nil && bound.Timer != nil {
+	_ = m.workers[0].tick(b)
+}
+
+// tick calls the timer of a binding.
+func (h *nativeHost) tick(b *binding) error {
+	bound, err := h.ready(b)
+	if err == nil && bound.Timer != nil {
 		bound.Timer()
 	}
+	return err
 }
 
 // nativeFunction is a function of packets, ready for one proxy instance.

@@ -12,12 +12,18 @@ import (
 type unit interface {
 	message(b *binding, j *messageJob) error
 	stream(b *binding, c *filter) error
+	tick(b *binding) error
 }
 
 // job is what a session wants of a unit.
 type job interface {
 	do(u unit, b *binding) error
 }
+
+// timerJob calls the timer of a binding.
+type timerJob struct{}
+
+func (timerJob) do(u unit, b *binding) error { return u.tick(b) }
 
 // pool holds the units that sessions borrow, each for one call: sessions are
 // many, in goroutines of their own, and no worker's.
