@@ -61,7 +61,7 @@ var rooms = []room{
 		"the daemon joins the parts; programs and the lab use it, never the other way round"},
 	{"lab", []string{"packet", "daemon"},
 		"the lab judges what the proxy does, so it starts a daemon as an operator would and looks at packets, not into the engine"},
-	{"lab/*", []string{"packet", "ppf", "modules/*", "rules", "config", "control", "daemon", "lab", "protect", "wasm", "pfm", "examples/count"},
+	{"lab/*", []string{"packet", "ppf", "modules/*", "rules", "config", "control", "daemon", "lab", "protect", "wasm", "pfm", "examples/count", "examples/forms"},
 		"demo and benchmarks are shows in the lab: they ask a daemon through its API and leave packets to the sources"},
 	{"cmd/*", []string{"packet", "ppf", "modules/*", "source/*", "stream", "rules", "config", "control", "wasm", "daemon", "lab", "protect", "pfm", "pcapng"},
 		"programs stand outside of everything and are imported by nobody"},

@@ -46,7 +46,12 @@ func module(ctx context.Context, o Options) (_ *Result, err error) {
 	for _, form := range []struct {
 		name  string
 		build func(context.Context, string) (string, error)
-	}{{"Go guest", goGuest}, {"C guest", cGuest}} {
+	}{
+		{"Go guest", func(ctx context.Context, dir string) (string, error) {
+			return goGuest(ctx, dir, "count", count.Sources, "count.go", "guest/main.go")
+		}},
+		{"C guest", cGuest},
+	} {
 		file, err := form.build(ctx, filepath.Join(dir, strings.Fields(form.name)[0]))
 		if err != nil {
 			return nil, fmt.Errorf("bench module: %s: %w", form.name, err)
@@ -73,7 +78,9 @@ func module(ctx context.Context, o Options) (_ *Result, err error) {
 			return nil, err
 		}
 	}
-	return r, nil
+	rows, err := moduleMessages(ctx, dir, o)
+	r.Rows = append(r.Rows, rows...)
+	return r, err
 }
 
 // newModuleBench makes an engine with an instance of count alone.
@@ -149,8 +156,8 @@ func unpack(dir string, from embed.FS, paths ...string) error {
 	return nil
 }
 
-// goGuest builds count with the Go toolchain.
-func goGuest(ctx context.Context, dir string) (string, error) {
+// goGuest builds an example with the Go toolchain.
+func goGuest(ctx context.Context, dir, name string, from embed.FS, files ...string) (string, error) {
 	entries, err := pfm.Sources.ReadDir(".")
 	if err != nil {
 		return "", err
@@ -162,14 +169,14 @@ func goGuest(ctx context.Context, dir string) (string, error) {
 		}
 	}
 	if err := errors.Join(unpack(filepath.Join(dir, "pfm"), pfm.Sources, kit...),
-		unpack(filepath.Join(dir, "examples", "count"), count.Sources, "count.go", "guest/main.go"),
-		unpack(dir, count.Sources, "count.json"),
+		unpack(filepath.Join(dir, "examples", name), from, files...),
+		unpack(dir, from, name+".json"),
 		os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module github.com/promethos/promethos\n\ngo 1.26\n"), 0o644)); err != nil {
 		return "", err
 	}
-	c := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", "count.wasm", "./examples/count/guest")
+	c := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", name+".wasm", "./examples/"+name+"/guest")
 	c.Dir, c.Env = dir, append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "GOWORK=off")
-	return filepath.Join(dir, "count.wasm"), run(c)
+	return filepath.Join(dir, name+".wasm"), run(c)
 }
 
 // cGuest builds count with clang.

@@ -18,7 +18,7 @@ func TestModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) != 4 {
+	if len(r.Rows) != 6 {
 		t.Fatalf("%+v", r.Rows)
 	}
 	for _, row := range r.Rows {
