@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/promethos/promethos/modules/http"
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -29,7 +31,7 @@ func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 		Name: "headers", Doc: "sets, removes and keeps fields of HTTP messages",
 		Level: ppf.LevelMessage, Layer: 7,
 		Settings:    func() any { return &Config{} },
-		BindMessage: func(b ppf.Binding) (any, error) { return newFunction(b.Settings.(*Config)), nil },
+		BindMessage: func(b ppf.Binding) (any, error) { return newFunction(b.Settings.(*Config), host.Data) },
 	})
 }
 
@@ -41,7 +43,8 @@ type Config struct {
 	// AllowRequest and AllowResponse keep only the named fields; empty: all.
 	AllowRequest  []string `conf:"allow_request"`
 	AllowResponse []string `conf:"allow_response"`
-	// RemoveRequest and RemoveResponse remove fields.
+	// RemoveRequest and RemoveResponse remove fields. @NAME stands for the words of
+	// the data module NAME, in lowercase.
 	RemoveRequest  []string `conf:"remove_request"`
 	RemoveResponse []string `conf:"remove_response"`
 	// SetRequest and SetResponse set fields, in place of what is there.
@@ -62,6 +65,9 @@ func (c *Config) Validate() error {
 		{"set_request", slices.Sorted(maps.Keys(c.SetRequest))}, {"set_response", slices.Sorted(maps.Keys(c.SetResponse))},
 	} {
 		for _, name := range l.list {
+			if (l.key == "remove_request" || l.key == "remove_response") && isSet(name) {
+				continue
+			}
 			value := "x"
 			switch l.key {
 			case "set_request":
@@ -79,24 +85,50 @@ func (c *Config) Validate() error {
 }
 
 // function is headers for one proxy instance.
-type function struct{ request, response rules }
+type function struct {
+	request, response rules
+	data              func(name string) *ppf.Data
+}
+
+// ReasonNoData is a message whose fields cannot be judged.
+var ReasonNoData = packet.NewReason("headers", ppf.ReasonInfo{Name: "headers.no-data", Field: "http.head", RFC: "9110 §15.6.4",
+	Doc:   "a data module that says which fields to remove is not loaded any more",
+	Trips: "every message, after `promethos module unload` of that data module", Relax: "promethos module load"})
 
 // rules are what is done to one kind of message.
 type rules struct {
 	allow  map[string]bool // in lowercase; nil: all
 	remove []string
+	sets   []string // names of data modules, whose words are fields to remove
 	set    [][2]string
 }
 
-func newFunction(c *Config) *function {
-	return &function{
+// isSet reports whether an entry stands for a data module's words.
+func isSet(entry string) bool { return len(entry) > 1 && entry[0] == '@' }
+
+func newFunction(c *Config, data func(name string) *ppf.Data) (*function, error) {
+	f := &function{
 		newRules(c.AllowRequest, c.RemoveRequest, c.SetRequest),
 		newRules(c.AllowResponse, c.RemoveResponse, c.SetResponse),
+		data,
 	}
+	for _, name := range slices.Concat(f.request.sets, f.response.sets) {
+		if data(name) == nil {
+			return nil, fmt.Errorf("@%s: no data module of that name is loaded (put %s.data.json into a folder of module_dirs)", name, name)
+		}
+	}
+	return f, nil
 }
 
 func newRules(allow, remove []string, set map[string]string) rules {
-	r := rules{remove: remove}
+	r := rules{}
+	for _, name := range remove {
+		if isSet(name) {
+			r.sets = append(r.sets, name[1:])
+		} else {
+			r.remove = append(r.remove, name)
+		}
+	}
 	for _, name := range allow {
 		if r.allow == nil {
 			r.allow = map[string]bool{}
@@ -109,8 +141,32 @@ func newRules(allow, remove []string, set map[string]string) rules {
 	return r
 }
 
-func (f *function) Request(x *http.Exchange)  { f.request.apply(&x.Request.Header) }
-func (f *function) Response(x *http.Exchange) { f.response.apply(&x.Response.Header) }
+func (f *function) Request(x *http.Exchange)  { f.apply(x, &f.request, &x.Request.Header) }
+func (f *function) Response(x *http.Exchange) { f.apply(x, &f.response, &x.Response.Header) }
+
+func (f *function) apply(x *http.Exchange, r *rules, h *http.Header) {
+	for _, name := range r.sets {
+		d := f.data(name)
+		if d == nil {
+			x.Refuse(ReasonNoData, 503)
+			return
+		}
+		removeWords(h, d)
+	}
+	r.apply(h)
+}
+
+// removeWords removes the fields whose names are words of a set.
+func removeWords(h *http.Header, d *ppf.Data) {
+	var room [64]byte
+	for i := h.Len() - 1; i >= 0; i-- {
+		name := bytes.ToLower(h.At(i).AppendName(room[:0]))
+		if d.HasWord(name) {
+			h.Del(string(name))
+			i = min(i, h.Len())
+		}
+	}
+}
 
 func (r *rules) apply(h *http.Header) {
 	if r.allow != nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/promethos/promethos/modules/http"
+	"github.com/promethos/promethos/ppf"
 )
 
 func TestFields(t *testing.T) {
@@ -27,7 +28,7 @@ func TestFields(t *testing.T) {
 			if err := tt.c.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			e := http.NewExplainer(newFunction(&tt.c))
+			e := http.NewExplainer(bound(t, &tt.c, nil))
 			x, err := e.Request([]byte(request))
 			if err != nil || !strings.Contains(string(x.Sent), tt.wantRequest) || strings.Contains(string(x.Sent), tt.missRequest) {
 				t.Errorf("request: got %q, %v, want %q in it and not %q", x.Sent, err, tt.wantRequest, tt.missRequest)
@@ -37,6 +38,59 @@ func TestFields(t *testing.T) {
 				t.Errorf("response: got %q, %v, want %q in it and not %q", x.Sent, err, tt.wantResponse, tt.missedResponse)
 			}
 		})
+	}
+}
+
+// bound makes the function ready.
+func bound(t *testing.T, c *Config, data func(string) *ppf.Data) *function {
+	t.Helper()
+	f, err := newFunction(c, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestData: fields whose names a data module has are removed, as it is at that
+// moment; without it nothing passes.
+func TestData(t *testing.T) {
+	const request = "GET / HTTP/1.1\r\nHost: a.example\r\nReferer: x\r\nX-Forwarded-Host: y\r\nX-FORWARDED-HOST: z\r\nAccept: w\r\n\r\n"
+	set := ppf.NewData(nil, []string{"x-forwarded-host", "referer"})
+	data := func(name string) *ppf.Data {
+		if name == "dangerous" {
+			return set
+		}
+		return nil
+	}
+	c := &Config{RemoveRequest: []string{"@dangerous"}}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	e := http.NewExplainer(bound(t, c, data))
+	ask := func() string {
+		t.Helper()
+		x, err := e.Request([]byte(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(x.Sent)
+	}
+	if got := ask(); strings.Contains(strings.ToLower(got), "forwarded-host") || strings.Contains(got, "Referer") || !strings.Contains(got, "Accept: w\r\n") {
+		t.Errorf("sent %q", got)
+	}
+	set = ppf.NewData(nil, []string{"accept"}) // it was reloaded
+	if got := ask(); !strings.Contains(got, "Referer") || strings.Contains(got, "Accept") {
+		t.Errorf("after a reload: sent %q", got)
+	}
+	set = nil
+	if got := ask(); got != "" {
+		t.Errorf("without the set: sent %q", got)
+	}
+	if _, err := newFunction(&Config{RemoveResponse: []string{"@other"}}, data); err == nil || !strings.Contains(err.Error(), "@other: no data module of that name") {
+		t.Errorf("a set that is not there: %v", err)
+	}
+	if err := (&Config{AllowRequest: []string{"@dangerous"}}).Validate(); err == nil {
+		t.Error("a set of fields to keep is accepted")
 	}
 }
 
