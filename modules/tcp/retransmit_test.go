@@ -373,6 +373,25 @@ func TestTransferAllocations(t *testing.T) {
 	b.idle()
 }
 
+// TestRewriteAllocations: who sends other data again and again costs no memory,
+// once the events of this second are told.
+func TestRewriteAllocations(t *testing.T) {
+	b := newBench(t, nil, instanceOf())
+	b.open()
+	b.send(seg{data: strings.Repeat("a", 1448)})
+	frames := make([]ppf.Frame, 64)
+	for i := range frames {
+		frames[i] = b.Frame(ppf.Forward, seg{data: strings.Repeat("b", 1448)}.bytes(t))
+	}
+	h := b.Engine.Handlers()[0]
+	if n := testing.AllocsPerRun(50, func() { h.Handle(frames) }); n != 0 {
+		t.Errorf("%v allocations for %d packets, want 0", n, len(frames))
+	}
+	if n := b.Count("tcp.retransmit-rewritten", ppf.OutcomeRepair); n != 51*64 {
+		t.Errorf("%d segments were rewritten", n)
+	}
+}
+
 // BenchmarkTransfer is the way of segments in order and their acknowledgments,
 // by what is kept of them.
 func BenchmarkTransfer(b *testing.B) {
