@@ -361,6 +361,7 @@ func (d *Daemon) selectPackets() error {
 	if err := d.kernel.Apply(rs); err != nil {
 		return err
 	}
+	d.engine.SetDefragmented(d.features.Defragment)
 	return d.trimTransparent(&p)
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -48,5 +49,33 @@ func TestFragmentsInline(t *testing.T) {
 	s := d.accounted(t)
 	if s.Packets.Merged == 0 || s.Packets.Split != s.Packets.Merged || s.Packets.Held != 0 || s.Packets.Unchanged != 0 {
 		t.Errorf("%+v", s.Packets)
+	}
+}
+
+// TestFragmentsAtHooks: at netfilter's hooks the kernel makes the packet that the
+// chain sees, of fragments that were judged before, and cuts it again.
+func TestFragmentsAtHooks(t *testing.T) {
+	l := up(t, lab.Options{NoOffloads: true})
+	for _, hook := range transitHooks {
+		t.Run(hook, func(t *testing.T) {
+			d := start(t, l, fmt.Sprintf(`version: 1
+instances:
+  - name: udp
+    hook: %s
+    match: {protocol: udp, server: [%[2]s, "%[3]s"]}
+    chain: [ip, udp]
+  - name: icmp
+    match: {protocol: icmp, server: [%[2]s, "%[3]s"]}
+    chain: [ip, icmp]
+`, hook, l.Server.IPv4, l.Server.IPv6))
+			var file bytes.Buffer
+			capture := must(l.Server.Capture(lab.CaptureOptions{Writer: &file, Filter: received(t, l)}))(t)
+			fragmented(t, l, d)
+			must(capture.Stop())(t)
+			clean(t, capture.Frames(), file.Bytes())
+			if s := d.accounted(t); s.Packets.Merged == 0 || s.Packets.Held != 0 {
+				t.Errorf("%+v", s.Packets)
+			}
+		})
 	}
 }

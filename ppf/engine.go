@@ -66,6 +66,7 @@ type Engine struct {
 	chains      [numPlaces][]*Rule
 	nextNumber  InstanceNumber
 	configuring *Rule                 // the rule whose plugin instance is being made
+	defragments atomic.Bool           // the kernel does, behind prerouting
 	fragments   atomic.Int32          // packets that a worker puts together at a time
 	retired     counters              // of instances that are gone
 	overrides   map[string][]Override // by instance; made by commands
@@ -104,6 +105,11 @@ func New(o Options) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// SetDefragmented tells whether the kernel puts the fragments together that pass
+// the first hook, prerouting: they are judged there, and the packet that they are
+// comes to its instance's hook as a whole.
+func (e *Engine) SetDefragmented(on bool) { e.defragments.Store(on) }
 
 // SetEmitter replaces where extra packets go; nil: nowhere, they are errors.
 func (e *Engine) SetEmitter(emit func([]byte) error) {

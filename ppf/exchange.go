@@ -84,6 +84,7 @@ type Exchange struct {
 	merged    bool // In was put together from fragments
 	longest   int  // of them, on layer 3
 	wireLen   int  // of the frame, when it came
+	parts     bool // the kernel makes a whole packet of this one, and of others
 	cause     Cause
 	quote     packet.Quote
 	received  packet.Packet

@@ -85,6 +85,7 @@ type datagram struct {
 	// spoiled is what was found wrong with it: all further fragments are dropped
 	// for that.
 	spoiled Reason
+	passed  bool // on to the kernel, part by part
 	parts   [maxParts]extent
 	n       int
 	have    int // bytes
@@ -152,7 +153,7 @@ func (t *fragments) find(now int64, key *fragmentKey) *datagram {
 	t.keys[at] = *key
 	t.used++
 	d := &t.list[at]
-	d.expires, d.spoiled, d.n, d.have, d.end, d.longest, d.ecn = now+fragmentTime, packet.ReasonNone, 0, 0, -1, 0, [4]bool{}
+	d.expires, d.spoiled, d.passed, d.n, d.have, d.end, d.longest, d.ecn = now+fragmentTime, packet.ReasonNone, false, 0, 0, -1, 0, [4]bool{}
 	d.first.Head = nil
 	if d.buf == nil {
 		d.buf = make([]byte, headRoom+packet.IPv4MaxPacket)

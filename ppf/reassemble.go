@@ -7,26 +7,34 @@ type part uint8
 
 const (
 	partLeft  part = iota // for the chain to judge as it is
-	partDone              // held or dropped
+	partDone              // held, dropped, or left to the kernel
 	partWhole             // the last that was missing: In is the whole packet now
 )
 
-// reassemble takes a fragment where the source wants them put together. Instances
-// that let fragments pass, as in monitor, get them as they are.
+// reassemble takes a fragment where the source wants them put together, or looks at
+// it where the kernel will do that. Instances that let fragments pass, as in monitor, get them as they are.
 func (w *worker) reassemble(n InstanceNumber) part {
 	x := &w.x
+	if x.frame.MTU == 0 && !x.parts {
+		return partLeft
+	}
 	refs := *w.engine.proxy.refs.Load()
 	limit := int(w.engine.fragments.Load())
-	if limit == 0 || int(n) >= len(refs) || refs[n] == nil {
+	if limit == 0 && x.In.Has(packet.HasFragment) || int(n) >= len(refs) || refs[n] == nil {
 		return partLeft
 	}
 	ref := refs[n]
 	x.Instance, x.Dir = ref.proxy, ref.dir
-	if x.Instance.do(packet.ReasonIPFragment, x) == DoMonitor {
+	monitored := x.Instance.do(packet.ReasonIPFragment, x) == DoMonitor
+	if monitored && !x.parts {
 		x.Instance, x.Dir = nil, ClientToServer
 		return partLeft
 	}
 	x.flow = ref
+	if monitored || !x.In.Has(packet.HasFragment) {
+		w.passWhole(monitored)
+		return partDone
+	}
 	if w.fragments == nil || len(w.fragments.list) != limit {
 		w.forgetFragments(nil)
 		w.fragments = newFragments(limit, w.lost)
@@ -35,6 +43,13 @@ func (w *worker) reassemble(n InstanceNumber) part {
 	switch {
 	case r != packet.ReasonNone:
 		w.finish(x.Refuse(r, uint64(x.In.Proto())))
+		return partDone
+	case x.parts:
+		d.passed = true
+		if d.complete() {
+			w.fragments.free(d)
+		}
+		w.pass()
 		return partDone
 	case !d.complete():
 		c := &d.all.flow[d.dir]
@@ -61,6 +76,39 @@ func (w *worker) reassemble(n InstanceNumber) part {
 	f.Data, f.WireLen, f.CsumNotReady, f.PartialCsum = b, len(b), false, false
 	x.merged, x.longest = true, d.longest
 	return partWhole
+}
+
+// forKernel reports a packet with a fragment header at the first hook, where the
+// kernel takes such headers away behind it.
+func (x *Exchange) forKernel() bool {
+	return x.Hook == Prerouting && x.frame.MTU == 0 && (x.In.Has(packet.HasFragment) || x.In.Ext().HasFragment) && x.worker.engine.defragments.Load()
+}
+
+// pass lets a packet go on to the kernel, which makes the packet of it that comes to
+// the instance's hook. What is wrong with a later fragment spoils the packet: the
+// kernel waits for it in vain.
+func (w *worker) pass() {
+	x := &w.x
+	all := w.countersOf(x.Instance)
+	c := &all.flow[x.Dir]
+	c.In++
+	c.InBytes += uint64(x.wireLen)
+	c.Merged++
+	x.frame.Action = Accept
+	w.countFindings(all, c)
+}
+
+// passWhole lets a packet go on whose fragment header stands on the whole (RFC
+// 6946), and in monitor any: what is wrong with it is found when it is whole.
+func (w *worker) passWhole(monitored bool) {
+	x := &w.x
+	if !monitored {
+		if v, stop := x.Finding(ReasonExtension, uint64(packet.ProtoFragment)); stop {
+			w.finish(v)
+			return
+		}
+	}
+	w.pass()
 }
 
 // addPart finds the packet of the fragment x.In and adds it.
@@ -98,6 +146,9 @@ func (w *worker) addPart(n InstanceNumber) (*datagram, Reason) {
 
 // lost counts the fragments of a packet that is given up.
 func (w *worker) lost(d *datagram, r Reason) {
+	if d.passed { // counted when they went on
+		return
+	}
 	c := &d.all.flow[d.dir]
 	c.Held -= uint64(d.n)
 	c.Dropped += uint64(d.n)

@@ -418,6 +418,65 @@ func TestFragmentsElsewhere(t *testing.T) {
 	}
 }
 
+// TestFragmentsForKernel: where the kernel makes the packet, what is good goes on as
+// it came and counts as merged, and nothing behind what is wrong with one.
+func TestFragmentsForKernel(t *testing.T) {
+	v6 := fragmentFamilies[1].datagram(t, 2000)
+	atomic := fragment{begin: 0, end: 2008, last: true}.of(v6, 3)
+	for _, tt := range []struct {
+		name   string
+		mode   ppf.Mode
+		conf   map[string]string
+		list   func(whole []byte) [][]byte
+		passed int
+		reason string
+		drops  uint64
+	}{
+		{"good", ppf.Repair, nil, func(w []byte) [][]byte { return cut(w, 800, 7) }, 3, "", 0},
+		{"overlap", ppf.Repair, nil, func(w []byte) [][]byte {
+			return [][]byte{fragment{begin: 0, end: 800}.of(w, 7), fragment{begin: 792, end: 1600}.of(w, 7), fragment{begin: 1600, end: 2008, last: true}.of(w, 7)}
+		}, 1, "ip.fragment.overlap", 2},
+		{"monitor", ppf.Monitor, nil, func(w []byte) [][]byte {
+			return [][]byte{fragment{begin: 0, end: 800}.of(w, 7), fragment{begin: 792, end: 1600}.of(w, 7)}
+		}, 2, "", 0},
+		{"no room", ppf.Repair, map[string]string{"PROXY": "fragments 0"}, func(w []byte) [][]byte { return cut(w, 800, 7) }, 0, "ip.fragment", 3},
+		{"atomic", ppf.Repair, nil, func([]byte) [][]byte { return [][]byte{atomic} }, 1, "", 0},
+		{"atomic, no room", ppf.Repair, map[string]string{"PROXY": "fragments 0"}, func([]byte) [][]byte { return [][]byte{atomic} }, 1, "", 0},
+		{"atomic, strict", ppf.Strict, nil, func([]byte) [][]byte { return [][]byte{atomic} }, 0, "ip6.extension-removed", 1},
+		{"atomic, monitor", ppf.Monitor, nil, func([]byte) [][]byte { return [][]byte{atomic} }, 1, "", 0},
+	} {
+		for _, f := range fragmentFamilies {
+			t.Run(tt.name+"/"+f.name, func(t *testing.T) {
+				b := ppftest.NewConfigured(t, tt.conf, fragmented(tt.mode))
+				b.Engine.SetDefragmented(true)
+				passed := 0
+				for _, data := range tt.list(f.datagram(t, 2000)) {
+					action, out := b.Send(ppf.Prerouting, data)
+					if action == ppf.Accept && !bytes.Equal(out, data) {
+						t.Errorf("%x became %x", data, out)
+					}
+					if action == ppf.Accept {
+						passed++
+					}
+				}
+				if passed != tt.passed || tt.reason != "" && b.Count(tt.reason, ppf.OutcomeDrop) != tt.drops {
+					t.Errorf("%d passed, want %d; %+v", passed, tt.passed, b.Engine.ReasonCounts())
+				}
+				if s := b.Engine.Stats().Packets; s.Merged != uint64(tt.passed) || s.Held != 0 || s.Dropped != tt.drops {
+					t.Errorf("%+v", s)
+				}
+				b.Env.Advance(int64(time.Minute))
+				b.Engine.Handlers()[0].Tick(b.Env.Now())
+				b.Accounted()
+				// Elsewhere nothing is left to a kernel.
+				if action, _ := b.Send(ppf.Forward, cut(f.datagram(t, 2000), 800, 9)[0]); (action == ppf.Accept) != (tt.mode == ppf.Monitor) {
+					t.Errorf("at another hook: %v", action)
+				}
+			})
+		}
+	}
+}
+
 // TestWholeInMonitor: what was put together for one instance, and is another's that
 // changes nothing, goes on as it is, in fragments again.
 func TestWholeInMonitor(t *testing.T) {

@@ -122,13 +122,15 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 	if f.WireLen > len(f.Data) {
 		reason = ReasonCut // whatever else seems wrong with it may come from that
 	}
+	x.parts = reason == packet.ReasonNone && x.forKernel()
 	number, plugin := w.find(s, reason)
 	x.number = number
-	if f.MTU > 0 && reason == packet.ReasonNone && number != 0 && x.In.Has(packet.HasFragment) {
+	if number != 0 && (x.parts || reason == packet.ReasonNone && x.In.Has(packet.HasFragment)) {
 		switch w.reassemble(number) {
 		case partDone:
 			return
 		case partWhole:
+			x.parts = false
 			if reason = x.In.Parse(f.Link, f.Data); reason == packet.ReasonNone && (x.In.Has(packet.HasFragment) || x.In.Ext().HasFragment) {
 				reason = packet.ReasonIP6ExtOrder // a fragment within fragments
 			}
@@ -160,6 +162,8 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		if !w.quoteKey() {
 			quoted = false
 		}
+	case x.parts:
+		rules = &s.all // whatever the hook of the instance
 	case reason == packet.ReasonNone && x.ports():
 		if in.Has(packet.HasIPv4) {
 			ip := in.IPv4()

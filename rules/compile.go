@@ -329,8 +329,12 @@ func (c *compiler) fragments() {
 	for i := range all {
 		all[i].Criteria = all[i].visible()
 	}
+	taken := false
 	for _, v6 := range []bool{false, true} {
-		c.parts(ch, all, v6)
+		taken = c.parts(ch, all, v6) != nil || taken
+	}
+	if taken && c.features.Defragment {
+		ch.rules = append(ch.rules, new(builder).defragment())
 	}
 	c.keep(ch, placeFragments)
 }

@@ -50,6 +50,7 @@ var goldenPlans = []struct {
 }{
 	{"none", Plan{Closed: queues}, native},
 	{"one", Plan{Closed: queues, Selectors: both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)})}, native},
+	{"defragment", Plan{Closed: queues, Selectors: both(ppf.Forward, ppf.Match{Protocol: packet.ProtoUDP, Server: plc})}, Features{Queue: QueueNative, Defragment: true}},
 	{"one-queue", Plan{Closed: Queues{First: 7, Count: 1}, Selectors: both(ppf.Input, ppf.Match{Protocol: packet.ProtoUDP, Server: plc6, Port: port(53)})}, Features{Queue: QueueCompat}},
 	{"two-families", Plan{Closed: queues, Selectors: both(ppf.Postrouting, ppf.Match{
 		Protocol: packet.ProtoTCP, Server: append(prefixes("192.0.2.1/24", "203.0.113.0/25"), plc6...), Port: []ppf.PortRange{{Lo: 80, Hi: 80}, {Lo: 502, Hi: 503}},

@@ -269,6 +269,18 @@ func (b *builder) fragment(v6 bool, mask uint16) *builder {
 		cmp(expr.CmpOpNeq, 0, 0)
 }
 
+// defragment is a rule that no packet matches, since none has no length.
+// While it is there the kernel puts fragments together behind this chain: that a
+// tproxy statement asks for (net/netfilter/nft_tproxy.c, nft_tproxy_init), without
+// the connection tracking that others ask for it with.
+func (b *builder) defragment() rule {
+	return b.say("meta length 0").add(&expr.Meta{Key: expr.MetaKeyLEN, Register: reg}).cmp(expr.CmpOpEq, bits(0)...).
+		say("meta l4proto 6").add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, unix.IPPROTO_TCP).
+		say("tproxy to :1").add(
+		&expr.Immediate{Register: reg, Data: []byte{0, 1}},
+		&expr.TProxy{Family: unix.NFPROTO_UNSPEC, TableFamily: unix.NFPROTO_INET, RegPort: reg}).r
+}
+
 // extensionHeaders are the next headers that are extension headers: those that
 // package packet reads (RFC 7045 §4, without ESP, which is an upper layer to us)
 // and the two for experiments (RFC 4727 §3.3).

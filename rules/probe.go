@@ -41,6 +41,8 @@ func (q QueueTarget) String() string { return queueTargetNames[q] }
 // Features is what the kernel can do.
 type Features struct {
 	Queue QueueTarget
+	// Defragment makes Compile have the kernel put fragments together.
+	Defragment bool
 	// Block makes Compile write drops where queues stand.
 	Block bool
 }
@@ -78,7 +80,7 @@ func (k *Kernel) Probe() (Features, error) {
 	for _, q := range []QueueTarget{QueueNative, QueueCompat} {
 		err := k.try(func(t *nftables.Table) error { return k.tryQueue(t, q) })
 		if err == nil {
-			return Features{Queue: q}, nil
+			return Features{Queue: q, Defragment: k.try(k.tryDefragment) == nil}, nil
 		}
 		failures = errors.Join(failures, fmt.Errorf("%v: %w", q, err))
 	}
@@ -97,6 +99,10 @@ func (k *Kernel) tryQueue(t *nftables.Table, q QueueTarget) error {
 	ch := k.conn.AddChain(&nftables.Chain{Name: "probe", Table: t})
 	k.conn.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: c.take(new(builder), 0).exprs})
 	return nil
+}
+
+func (k *Kernel) tryDefragment(t *nftables.Table) error {
+	return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).defragment().exprs...)
 }
 
 // Finding is one thing that the rules need or that matters to them.

@@ -56,7 +56,7 @@ func Build(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
 func build6(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
 	in := x.In.IPv6()
 	if n := x.In.Ext().Len(); n > 0 {
-		if v, stop := x.Finding(ReasonExtension, uint64(in.NextHeader())); stop {
+		if v, stop := x.Finding(ppf.ReasonExtension, uint64(in.NextHeader())); stop {
 			return v, true
 		}
 	}

@@ -13,10 +13,6 @@ var (
 		Trips: "tools that record routes or timestamps", Relax: "reasons: {ip.options-removed: monitor}"})
 	ReasonReserved = newReason(ppf.ReasonInfo{Name: "ip.reserved-cleared", Class: packet.Repaired, Field: "ip.flags", RFC: "791 §3.1",
 		Doc: "the reserved flag of the IPv4 header is cleared", Trips: "none known"})
-	ReasonExtension = newReason(ppf.ReasonInfo{Name: "ip6.extension-removed", Class: packet.Repaired, Field: "ip6.next-header", RFC: "8200 §4",
-		Doc:   "IPv6 extension headers are not carried over",
-		CVE:   []string{"CVE-2020-13984", "CVE-2020-17444", "CVE-2020-25112"},
-		Trips: "hosts that send hop-by-hop or destination options", Relax: "reasons: {ip6.extension-removed: monitor}"})
 
 	ReasonProtocol = newReason(ppf.ReasonInfo{Name: "ip.protocol", Field: "ip.protocol", RFC: "7126 §3.1",
 		Doc:   "the packet carries a protocol that is not listed, such as a tunnel",
