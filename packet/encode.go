@@ -136,7 +136,7 @@ func (o *Out) encodeIPv6(buf []byte, n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.has&HasICMPv4 != 0 {
+	if o.has&(HasICMPv4|HasIGMP) != 0 {
 		return nil, ErrLayers
 	}
 	length := l4.n + len(o.payload)
@@ -181,6 +181,8 @@ func (o *Out) layer4(opaque Protocol, fragment bool) (p Protocol, l l4Layout, er
 	case o.has&HasICMPv6 != 0:
 		p, l.n = ProtoICMPv6, o.icmp6.len()
 		err = o.icmp6.check(len(o.payload))
+	case o.has&HasIGMP != 0:
+		p, l.n, err = ProtoIGMP, IGMPLen, o.igmp.check()
 	default:
 		p, err = opaque, checkOpaque(opaque, fragment, o.has&HasIPv6 != 0)
 	}
@@ -219,6 +221,8 @@ func (o *Out) encodeL4(b []byte, l l4Layout, pseudo Sum) {
 		o.udp.encode(b, len(o.payload), pseudo.Add(sum))
 	case o.has&HasICMPv4 != 0:
 		o.icmp4.encode(b, sum)
+	case o.has&HasIGMP != 0:
+		o.igmp.encode(b, sum)
 	default:
 		o.icmp6.encode(b, pseudo.Add(sum))
 	}

@@ -98,16 +98,21 @@ type IPv6 struct {
 	HopLimit     uint8
 	NextHeader   Protocol // of the payload, behind a fragment header
 	HasFragment  bool
+	RouterAlert  bool   // RFC 2711, for multicast listener discovery: routers look at the packet
 	FlowLabel    uint32 // 20 bits
 	Fragment     IPv6Fragment
 	Src, Dst     netip.Addr
 }
 
 func (h *IPv6) len() int {
-	if h.HasFragment {
-		return IPv6Len + IPv6FragmentLen
+	n := IPv6Len
+	if h.RouterAlert {
+		n += len(routerAlert6)
 	}
-	return IPv6Len
+	if h.HasFragment {
+		n += IPv6FragmentLen
+	}
+	return n
 }
 
 // check reports whether a header with length bytes of payload can be sent.
@@ -137,8 +142,13 @@ func (h *IPv6) encode(b []byte, p Protocol, length int) {
 	copy(b[offIP6Src:], src[:])
 	copy(b[offIP6Dst:], dst[:])
 	if h.HasFragment {
-		h.Fragment.encode(b[IPv6Len:], p)
+		h.Fragment.encode(b[n-IPv6FragmentLen:], p)
 		p = ProtoFragment
+	}
+	if h.RouterAlert {
+		copy(b[IPv6Len:], routerAlert6[:])
+		b[IPv6Len+offExtNext] = uint8(p)
+		p = ProtoHopByHop
 	}
 	b[offIP6NextHeader] = uint8(p)
 }
@@ -151,6 +161,9 @@ func (h IPv6) String() string {
 	}
 	if h.FlowLabel != 0 {
 		s += fmt.Sprintf(" flow=%#05x", h.FlowLabel)
+	}
+	if h.RouterAlert {
+		s += " router-alert"
 	}
 	if h.HasFragment {
 		s += " " + h.Fragment.String()

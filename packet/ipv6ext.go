@@ -46,6 +46,10 @@ type IPv6Fragment struct {
 	ID     uint32
 }
 
+// routerAlert6 is a hop-by-hop header with the router alert of multicast listener
+// discovery, and padding (RFC 2711 §2.1, RFC 8200 §4.2); the next header is zero.
+var routerAlert6 = [8]byte{0, 0, 5, 2, 0, 0, 1, 0}
+
 // Atomic reports whether the header stands on a whole packet (RFC 6946).
 func (f IPv6Fragment) Atomic() bool { return f.Offset == 0 && !f.More }
 

@@ -3,9 +3,9 @@ package packet
 import "errors"
 
 // MaxHeaders is how many bytes of headers Encode writes at most: Ethernet, two
-// VLAN tags, IPv6, and a router advertisement with all options. Everything else is
-// shorter.
-const MaxHeaders = EthernetLen + MaxVLANs*VLANLen + IPv6Len + maxNDLen
+// VLAN tags, IPv6 with a router alert, and a router advertisement with all options.
+// Everything else is shorter.
+const MaxHeaders = EthernetLen + MaxVLANs*VLANLen + IPv6Len + len(routerAlert6) + maxNDLen
 
 // What Encode refuses. The errors are returned as they are, never wrapped.
 var (
@@ -29,7 +29,7 @@ var (
 
 const (
 	hasIP = HasIPv4 | HasIPv6
-	hasL4 = HasTCP | HasUDP | HasICMPv4 | HasICMPv6
+	hasL4 = HasTCP | HasUDP | HasICMPv4 | HasICMPv6 | HasIGMP
 )
 
 // Out is a packet being built from typed values. The zero value is empty; it is
@@ -51,6 +51,7 @@ type Out struct {
 	udp      UDP
 	icmp4    ICMPv4
 	icmp6    ICMPv6
+	igmp     IGMP
 }
 
 // Reset empties the packet.
@@ -113,6 +114,9 @@ func (o *Out) SetICMPv4(h ICMPv4) { o.icmp4, o.has = h, o.has&^hasL4|HasICMPv4 }
 
 // SetICMPv6 sets the layer 4 header in place of any other.
 func (o *Out) SetICMPv6(h ICMPv6) { o.icmp6, o.has = h, o.has&^hasL4|HasICMPv6 }
+
+// SetIGMP sets the layer 4 header in place of any other.
+func (o *Out) SetIGMP(h IGMP) { o.igmp, o.has = h, o.has&^hasL4|HasIGMP }
 
 // SetPayload sets what follows the headers, by reference: b must not change
 // until the packet is sent. A sum set before is forgotten.
@@ -210,4 +214,12 @@ func (o *Out) ICMPv6() *ICMPv6 {
 		return nil
 	}
 	return &o.icmp6
+}
+
+// IGMP gives the IGMP message.
+func (o *Out) IGMP() *IGMP {
+	if o.has&HasIGMP == 0 {
+		return nil
+	}
+	return &o.igmp
 }

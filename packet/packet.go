@@ -41,9 +41,10 @@ const (
 	HasUDP
 	HasICMPv4
 	HasICMPv6
+	HasIGMP // of packets to send; ParseIGMP reads those that are received
 )
 
-var layerNames = [...]string{"Ethernet", "VLAN", "ARP", "IPv4", "IPv6", "fragment", "TCP", "UDP", "ICMPv4", "ICMPv6"}
+var layerNames = [...]string{"Ethernet", "VLAN", "ARP", "IPv4", "IPv6", "fragment", "TCP", "UDP", "ICMPv4", "ICMPv6", "IGMP"}
 
 // String gives "IPv4|TCP", or "none".
 func (l Layers) String() string { return setString(uint64(l), layerNames[:]) }

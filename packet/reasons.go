@@ -12,6 +12,8 @@ var (
 	ReasonARPHardware  = gate("arp.hardware", "arp.hardware-type", "826", "hardware type or address length of the ARP packet is not Ethernet's", "CVE-2020-11914")
 	ReasonARPProtocol  = gate("arp.protocol", "arp.protocol-type", "826", "protocol type or address length of the ARP packet is not IPv4's", "CVE-2020-11914")
 
+	ReasonIGMPTruncated = gate("igmp.truncated", "igmp.length", "3376 §4", "the packet ends inside the IGMP message")
+
 	ReasonIPVersion = gate("ip.version", "ip.version", "791 §3.1",
 		"the IP version is neither 4 nor 6, or is not the one that the frame announces")
 	ReasonIPTruncated    = gate("ip.truncated", "ip.length", "791 §3.1", "the packet is shorter than an IPv4 header")

@@ -9,13 +9,18 @@ import (
 // Wire is a pair of ports that this machine stands between as a bump in the wire.
 type Wire struct{ Client, Server string }
 
-// onWire writes the instances of a wire. What is for the server comes first; what
-// the hosts on the wire need to find each other is for all of them, and so is the
-// rest, which passes rebuilt: others stand behind the same ports.
+// onWire writes the instances of a wire. DHCP comes first, since its answers go to
+// the server's own address, then what is for the server; what the hosts on the wire
+// need to find each other is for all of them, and so is the rest, which passes
+// rebuilt: others stand behind the same ports.
 func (c *composer) onWire() {
 	w, f := &c.wish, &c.facts
 	every := len(w.TCP) == 0 && len(w.UDP) == 0
 	server := fmt.Sprintf("server: %q", w.Server)
+	if slices.Contains(f.Functions, "udp") {
+		c.instance(entry{name: "wire-dhcp", match: `protocol: udp, port: ["67-68", "546-547"]`, chain: c.available("ip, udp"), initiate: "both",
+			comment: "how hosts on the wire get their addresses, the server too"})
+	}
 	for _, p := range []struct {
 		protocol string
 		ports    []string
@@ -33,12 +38,13 @@ func (c *composer) onWire() {
 		}
 		c.instance(entry{name: c.name + "-opens-" + p.protocol, match: match, chain: c.available("ip, " + p.protocol), initiate: "server", comment: "what the server itself opens"})
 	}
-	for _, group := range []struct{ name, match, comment, functions string }{
-		{"wire-arp", "protocol: arp", "how hosts on the wire find each other", "arp"},
-		{"wire-icmp", "protocol: icmp", "", "ip, nd, icmp"},
+	for _, e := range []entry{
+		{name: "wire-arp", match: "protocol: arp", chain: "arp", comment: "how hosts on the wire find each other, and routers towards the clients"},
+		{name: "wire-icmp", match: "protocol: icmp", chain: "mld, ip, nd, icmp", settings: "nd: {routers: client}"},
+		{name: "wire-igmp", match: "protocol: 2", chain: "igmp"},
 	} {
-		if chain := c.available(group.functions); chain != "" {
-			c.instance(entry{name: group.name, match: group.match, chain: chain, comment: group.comment})
+		if e.chain = c.available(e.chain); e.chain != "" {
+			c.instance(e)
 		}
 	}
 	rest := entry{name: "wire-rest", match: "not: {" + server + "}", chain: c.available("ethernet, ip, udp, tcp"), initiate: "both",
@@ -63,6 +69,9 @@ func (c *composer) warnWire(say func(string, ...any)) {
 	f, w := &c.facts, &c.wish
 	say("clients that stand on the side of %s reach the server without passing this machine", f.Wire.Server)
 	say("other addresses of the server, %s included, are open at every port: protect each by itself", c.otherFamily())
+	if slices.Contains(f.Functions, "udp") {
+		say("DHCP passes to and from all hosts on the wire: its messages are not looked into")
+	}
 	if f.Bridge {
 		say("while it runs nobody hears this machine itself at %s, and nothing passes between %s and %s but through it", f.Out, f.Wire.Client, f.Wire.Server)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
 
@@ -12,7 +13,7 @@ import (
 func bridge(edit func(*Facts)) Facts {
 	f := Facts{
 		Out: "br0", OnLink: true, Bridge: true, Ports: []string{"eth0", "eth1"}, Wire: &Wire{"eth0", "eth1"},
-		Functions: []string{"ethernet", "arp", "ip", "nd", "icmp", "udp", "tcp"},
+		Functions: []string{"ethernet", "arp", "igmp", "mld", "ip", "nd", "icmp", "udp", "tcp"},
 	}
 	if edit != nil {
 		edit(&f)
@@ -50,8 +51,14 @@ func TestWire(t *testing.T) {
 	if in := named(t, spec, "wire-arp"); !in.Match.ARP || len(in.Match.Server) > 0 {
 		t.Errorf("%+v", in)
 	}
-	if in := named(t, spec, "wire-icmp"); !slices.Equal(in.Chain[0], []string{"ip", "nd", "icmp"}) {
+	if in := named(t, spec, "wire-icmp"); !slices.Equal(in.Chain[0], []string{"mld", "ip", "nd", "icmp"}) {
 		t.Errorf("%+v", in)
+	}
+	if in := named(t, spec, "wire-igmp"); in.Match.Protocol != packet.ProtoIGMP {
+		t.Errorf("%+v", in)
+	}
+	if spec.Instances[0].Name != "wire-dhcp" { // its answers go to the server's address
+		t.Errorf("%s comes first", spec.Instances[0].Name)
 	}
 	rest := &spec.Instances[len(spec.Instances)-1]
 	if rest.Name != "wire-rest" || len(rest.Match.Not) != 1 || rest.Match.Not[0].Server[0].Addr() != server || !strings.Contains(p.YAML, "ethertypes: [profinet]") {
@@ -69,7 +76,7 @@ func TestWire(t *testing.T) {
 // for each protocol.
 func TestWireEverything(t *testing.T) {
 	_, spec := compose(t, Wish{}, bridge(nil))
-	if in := named(t, spec, "192.0.2.9-udp"); in.Initiate != ppf.InitiateBoth || len(spec.Instances) != 5 {
+	if in := named(t, spec, "192.0.2.9-udp"); in.Initiate != ppf.InitiateBoth || len(spec.Instances) != 7 {
 		t.Errorf("%+v", spec.Instances)
 	}
 }

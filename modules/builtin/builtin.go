@@ -9,6 +9,7 @@ import (
 	_ "github.com/promethos/promethos/modules/http"
 	_ "github.com/promethos/promethos/modules/https"
 	_ "github.com/promethos/promethos/modules/icmp"
+	_ "github.com/promethos/promethos/modules/igmp"
 	_ "github.com/promethos/promethos/modules/ip"
 	_ "github.com/promethos/promethos/modules/nd"
 	_ "github.com/promethos/promethos/modules/pass"

@@ -51,7 +51,7 @@ func newFilter(c *Config) *filter {
 
 // Process handles packets of IPv4 and IPv6 and hands others on.
 func (f *filter) Process(x *ppf.Exchange) ppf.Verdict {
-	if !x.In.Has(packet.HasIPv4 | packet.HasIPv6) {
+	if !x.In.Has(packet.HasIPv4|packet.HasIPv6) || x.Out.Has(packet.HasIGMP) { // igmp has judged that, and built it
 		return ppf.Verdict{Action: ppf.Accept}
 	}
 	if r := x.In.VerifyChecksums(false); r != packet.ReasonNone {
