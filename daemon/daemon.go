@@ -168,7 +168,13 @@ func Start(o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { d.engine.Close(context.Background()) })
-	undo = append(undo, func() { d.closeTransparent() })
+	undo = append(undo, func() {
+		d.closeTransparent()
+		if d.transparent.held != nil {
+			d.running.Wait()
+			d.transparent.held.Close()
+		}
+	})
 	if d.closed != nil {
 		d.engine.SetEmitter(d.closed.Emit)
 	}

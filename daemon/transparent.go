@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/promethos/promethos/packet"
@@ -20,6 +21,7 @@ type transparent struct {
 	diversion *host.Diversion
 	diverted  bool
 	held      *nfqueue.Source // the queue in which SYNs wait
+	streams   []rules.Stream  // whose connections end here by the rules in place
 }
 
 // streamsOf lists the connections of an engine's rules that end here.
@@ -104,6 +106,11 @@ func (d *Daemon) trimTransparent(p *rules.Plan) error {
 			return slices.ContainsFunc(all, func(r *ppf.Rule) bool { return r.Ends != nil && r.Name == name })
 		})
 	}
+	before := t.streams
+	t.streams = p.Streams
+	if !reflect.DeepEqual(before, p.Streams) {
+		d.forget(before)
+	}
 	if len(p.Streams) > 0 || t.diversion == nil {
 		return nil
 	}
@@ -111,6 +118,30 @@ func (d *Daemon) trimTransparent(p *rules.Plan) error {
 	_, err := t.diversion.Remove()
 	t.diverted = false
 	return err
+}
+
+// forget lets what clients of streams that ended here send next be forwarded. It
+// ends what is left of their connections; where the kernel cannot, that goes by
+// itself within a minute.
+func (d *Daemon) forget(streams []rules.Stream) {
+	if len(streams) == 0 || d.transparent.diversion == nil {
+		return
+	}
+	err := d.transparent.diversion.Forget(func(local, remote netip.AddrPort) bool {
+		return slices.ContainsFunc(streams, func(s rules.Stream) bool {
+			return matches(&s.Criteria, remote, local) || matches(&s.Criteria, local, remote)
+		})
+	})
+	if err != nil {
+		d.say("ports of clients stay taken for a minute: %v", err)
+	}
+}
+
+func matches(c *ppf.Criteria, client, server netip.AddrPort) bool {
+	return c.Match(&ppf.Tuple{
+		Src: client.Addr(), Dst: server.Addr(), Protocol: packet.ProtoTCP, HasProtocol: true,
+		SrcPort: client.Port(), DstPort: server.Port(), HasPorts: true,
+	})
 }
 
 // endTransparent ends connections and listeners: what clients send is dropped by
@@ -127,6 +158,8 @@ func (d *Daemon) closeTransparent() error {
 	if d.transparent.diversion == nil {
 		return nil
 	}
+	d.forget(d.transparent.streams)
+	d.transparent.streams = nil
 	var err error
 	if d.transparent.diverted {
 		_, err = d.transparent.diversion.Remove()

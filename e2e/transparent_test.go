@@ -335,3 +335,33 @@ func TestTransparentBlock(t *testing.T) {
 		t.Errorf("%d policy rules are left", n)
 	}
 }
+
+// TestTransparentAfterwards takes the proxy out of the way of clients that use the
+// ports again on which it waits in TIME-WAIT: their packets are forwarded.
+func TestTransparentAfterwards(t *testing.T) {
+	l := up(t, lab.Options{})
+	check(t, l.Client.Sysctl("net/ipv4/ip_local_port_range", "40000 40003"))
+	p := origin(t, l.Server, "[::]:0")
+	exchange := func() {
+		t.Helper()
+		for _, f := range families {
+			for range 8 {
+				c := must(l.Client.Dial(within(t, patience/6), f.network, hostPort(l.Server, f.network, p)))(t)
+				must(io.WriteString(c, "GET / HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n"))(t)
+				must(io.ReadAll(c))(t)
+				check(t, c.Close())
+			}
+		}
+	}
+	one := ended(l.Server, p, "relay", "")
+	d := start(t, l, one)
+	exchange()
+	d.configure(t, protect("forward", p, "", l.Server))
+	d.do(t, "reload")
+	exchange()
+	d.configure(t, one)
+	d.do(t, "reload")
+	exchange()
+	d.stop(t)
+	exchange()
+}
