@@ -118,11 +118,11 @@ func TestBoot(t *testing.T) {
 	addr := hostPort(l.Server, "tcp4", port(t, w.Addr))
 	opens := func(when string) {
 		t.Helper()
-		eventually(t, when+": the server answers", func() (bool, string) { return reaches(t, l.Client, addr), addr })
+		eventually(t, when+": the server answers", func() (bool, string) { return !unreached(t, l.Client, addr), addr })
 	}
 	closed := func(when string) {
 		t.Helper()
-		if reaches(t, l.Client, addr) {
+		if !unreached(t, l.Client, addr) {
 			t.Errorf("%s: the server is open", when)
 		}
 	}

@@ -124,11 +124,15 @@ func TestHandshakeFirst(t *testing.T) {
 	d := start(t, l, fmt.Sprintf(`version: 1
 instances:
   - name: web
-    match: {protocol: tcp, server: [%s, "%s", %s], port: %d}
+    match: {protocol: tcp, server: [%s, "%s"], port: %d}
+    handshake: first
+    chain: [http]
+  - name: silent
+    match: {protocol: tcp, server: %s, port: %d}
     handshake: first
     chain: [http]
     modules: {http: {connect_timeout: 300ms}}
-`, l.Server.IPv4, l.Server.IPv6, silent, shut))
+`, l.Server.IPv4, l.Server.IPv6, shut, silent, shut))
 	for target, want := range map[string]string{
 		hostPort(l.Server, "tcp4", shut): "502", hostPort(l.Server, "tcp6", shut): "502",
 		netip.AddrPortFrom(silent, shut).String(): "504",

@@ -105,7 +105,7 @@ func TestBlockBridge(t *testing.T) {
 	if r := run(t, l.Proxy, "block", "-c", file); r.status != 0 {
 		t.Fatal(r)
 	}
-	if reaches(t, l.Client, addr) {
+	if !unreached(t, l.Client, addr) {
 		t.Error("blocked, the server can be reached")
 	}
 	d := start(t, l, configuration)
@@ -116,7 +116,7 @@ func TestBlockBridge(t *testing.T) {
 		t.Errorf("block under a daemon: %v", r)
 	}
 	d.stop(t)
-	if reaches(t, l.Client, addr) {
+	if !unreached(t, l.Client, addr) {
 		t.Error("after the daemon the server can be reached")
 	}
 	if r := run(t, l.Proxy, "unblock"); r.status != 0 || !reaches(t, l.Client, addr) {

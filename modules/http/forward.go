@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -178,7 +179,7 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 	// server may answer before it has read all.
 	p, server := pump{done: make(chan struct{})}, c.up.conn
 	go func() {
-		flaw := c.guard(c.pumpBody)
+		flaw := c.guard(func() Defect { return c.pumpBody(&p) })
 		p.flaw = flaw
 		close(p.done) // first, so that who sees the reset knows why
 		if flaw.Reason != packet.ReasonNone {
@@ -187,9 +188,7 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 	}()
 	c.answering = true
 	again, f = c.respond(&p)
-	select {
-	case <-p.done:
-	default:
+	if !c.sent(&p) {
 		// The response is over and the body is not.
 		again = false
 		c.in.conn.SetReadDeadline(later(c.link.env, 0))
@@ -213,13 +212,31 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 
 // pump is the way of a request's body that is not held.
 type pump struct {
+	end  atomic.Bool // its end is being written
 	done chan struct{}
 	flaw Defect // of the body; read after done
+	cut  bool   // the server did not take it; read after done
+}
+
+// sent says whether the server has taken the whole body, or the body is refused.
+// Whoever writes its end may not have come to say so when the server has answered it
+// already.
+func (c *connection) sent(p *pump) bool {
+	select {
+	case <-p.done:
+		return !p.cut
+	default:
+	}
+	if !p.end.Load() || c.up.conn.SetWriteDeadline(later(c.link.env, lingerTime)) != nil {
+		return false
+	}
+	<-p.done
+	return !p.cut
 }
 
 // pumpBody sends the rest of the body as it comes. No last chunk is written for a
 // body that is not whole and good.
-func (c *connection) pumpBody() Defect {
+func (c *connection) pumpBody(p *pump) Defect {
 	var w writer
 	for seen := 0; ; {
 		data, err := c.reqBody.next()
@@ -246,8 +263,11 @@ func (c *connection) pumpBody() Defect {
 		if c.up.conn.SetWriteDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) != nil {
 			return Defect{}
 		}
+		last := err == io.EOF || c.req.framing.body == BodyLength && c.reqBody.done()
+		p.end.Store(last) // behind the deadline, which sent changes
 		// An error of the server's shows where its response is read.
-		if _, werr := c.up.conn.Write(w.b); werr != nil || err == io.EOF {
+		_, werr := c.up.conn.Write(w.b)
+		if p.cut = werr != nil; p.cut || last {
 			return Defect{}
 		}
 	}

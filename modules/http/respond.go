@@ -127,12 +127,8 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 	if !closing && c.life.draining.Load() {
 		closing, c.lingers = true, true
 	}
-	if p != nil {
-		select {
-		case <-p.done:
-		default:
-			closing = true // the server answers before the request is over
-		}
+	if p != nil && !c.sent(p) {
+		closing = true // the server answers before the request is over
 	}
 	if c.req.minor == 0 && !whole && r.hasBody() && kind != BodyLength {
 		kind, closing = BodyUntilClose, true
