@@ -40,6 +40,7 @@ func TestWrong(t *testing.T) {
 		{"version text", "version: one\n", []string{`1:10: version: "one" is not a number`}},
 		{"unknown top key", "version: 1\ninstancs: []\n", []string{`2:1: instancs: unknown key "instancs" (did you mean "instances"?)`}},
 		{"key twice", "version: 1\nversion: 1\n", []string{`2:1: key "version" stands twice`}},
+		{"relative state", "version: 1\nstate: lib/promethos\n", []string{`2:8: state: "lib/promethos" is not an absolute path`}},
 		{"relative control", "version: 1\ncontrol: run/x.sock\n", []string{`2:10: control: "run/x.sock" is not an absolute path`}},
 		{"metrics", "version: 1\nmetrics: localhost\n", []string{"2:10: metrics: \"localhost\" is no address with a port (write ADDRESS:PORT"}},
 		{"drops", "version: 1\ndrops: x.pcapng\n", []string{"2:8: drops: \"x.pcapng\" is not an absolute path"}},

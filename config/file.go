@@ -75,6 +75,7 @@ func (c *choice[T]) UnmarshalValue(v ppf.Value) error {
 type document struct {
 	Version    located[int]               `conf:"version"`
 	Control    located[string]            `conf:"control"`
+	State      located[string]            `conf:"state"`
 	Metrics    located[string]            `conf:"metrics"`
 	ModuleDirs []located[string]          `conf:"module_dirs"`
 	OnExit     choice[ppf.OnExit]         `conf:"on_exit"`
@@ -292,6 +293,11 @@ func (l *loader) main(name string, pos ppf.Pos, doc *document) {
 	if doc.Control.Set {
 		if l.spec.Control = doc.Control.Value; !filepath.IsAbs(l.spec.Control) {
 			l.add(doc.Control.Pos, "control", "write an absolute path", "%q is not an absolute path", doc.Control.Value)
+		}
+	}
+	if doc.State.Set {
+		if l.spec.State = doc.State.Value; !filepath.IsAbs(l.spec.State) {
+			l.add(doc.State.Pos, "state", "write an absolute path", "%q is not an absolute path", doc.State.Value)
 		}
 	}
 	l.spec.OnExit = doc.OnExit.Value

@@ -13,6 +13,7 @@ func Settings() []Setting { return settings }
 var settings = []Setting{
 	{"version", "", "the form of the file: 1; always given"},
 	{"control", "/run/promethos/control.sock", "path of the daemon's control socket"},
+	{"state", "systemd's StateDirectory, else the control socket's folder", "folder of the connections that outlive a restart"},
 	{"metrics", "", "ADDRESS:PORT of metrics and web page; off where it is left out"},
 	{"module_dirs", "", "folders with modules of files, which load when a chain names their functions"},
 	{"on_exit", "remove", "remove: nothing stays behind; block: what the instances select is dropped until the next start or `promethos unblock`"},

@@ -41,6 +41,9 @@ type Options struct {
 	Path string
 	// Control replaces the file's control socket where it is set.
 	Control string
+	// State is the folder of what outlives the daemon where the file names none; "":
+	// that of the control socket.
+	State string
 	// Log is where events are logged; nil: nowhere.
 	Log io.Writer
 	// Warn is told of doubtful things in the configuration.
@@ -77,6 +80,7 @@ type Daemon struct {
 	added       []addition // what stands behind them
 	lastAdded   int        // number of the last addition
 	over        bool       // Stop has begun
+	state       state
 
 	journal sync.WaitGroup
 	running sync.WaitGroup
@@ -189,18 +193,22 @@ func Start(o Options) (_ *Daemon, err error) {
 	if err = d.streams.Set(d.spec.Instances); err != nil {
 		return nil, err
 	}
+	before := rules.StateNone
+	if d.noPackets == nil {
+		if before, err = d.kernel.State(); err != nil {
+			return nil, err
+		}
+	}
 	opened, err := d.openWires(d.spec)
 	undo = append(undo, func() { d.endWires() })
 	if err != nil {
 		return nil, err
 	}
+	d.openState(before)
+	undo = append(undo, func() { d.endState() })
 	d.startWires(opened)
 	if d.noPackets == nil {
 		d.run(d.closed, d.engine.Handlers()[:workers])
-		before, err := d.kernel.State()
-		if err != nil {
-			return nil, err
-		}
 		if err = d.selectPackets(); err != nil {
 			return nil, err
 		}
@@ -220,6 +228,9 @@ func Start(o Options) (_ *Daemon, err error) {
 	}
 	if d.watcher != nil {
 		d.running.Go(func() { d.fail(d.watcher.changes(d.ctx, d.reloadChanged)) })
+	}
+	if err = d.state.started(); err != nil {
+		return nil, err
 	}
 	d.say("ready: %d instances, %s", len(d.spec.Instances), d.sources())
 	return d, nil
@@ -393,7 +404,7 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	if d.transparent.held != nil {
 		errs = append(errs, d.transparent.held.Close())
 	}
-	errs = append(errs, d.engine.Close(ctx))
+	errs = append(errs, d.closeState(), d.engine.Close(ctx))
 	d.endJournal()
 	d.journal.Wait()
 	d.host.Close()

@@ -1,16 +1,20 @@
 package e2e
 
 import (
+	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"github.com/promethos/promethos/lab"
+	"github.com/promethos/promethos/ppf"
 )
 
 // closed wants nothing that goes to the server's port to arrive: neither a
@@ -225,15 +229,18 @@ func storm(t *testing.T, l *lab.Lab, p uint16) (arrived func() []string) {
 	}
 }
 
-// TestRestart kills the daemon under a transfer and a storm of malformed packets:
-// the next one adopts the transfer, and nothing of the storm arrives meanwhile.
+// TestRestart kills or stops the daemon under a transfer and a storm of malformed
+// packets: the next one goes on with the transfer, whose sides know different
+// sequence numbers, and adopts nothing else; nothing of the storm arrives
+// meanwhile.
 func TestRestart(t *testing.T) {
 	l := up(t, lab.Options{})
 	p, connections := endless(t, l.Server), 0
+	state := t.TempDir()
 	for _, f := range families {
 		for _, how := range []string{"killed", "blocked"} {
 			t.Run(f.name+"/"+how, func(t *testing.T) {
-				configuration := "on_exit: block\n" + protect("forward", p, "", l.Server)
+				configuration := "on_exit: block\nstate: " + state + "\n" + protect("forward", p, notAdopting, l.Server)
 				d := start(t, l, configuration)
 				arrived := storm(t, l, p)
 				transfer := download(t, l.Client, hostPort(l.Server, f.network, p), connections)
@@ -245,7 +252,14 @@ func TestRestart(t *testing.T) {
 					d.stop(t)
 				}
 				next := start(t, l, configuration)
+				next.event(t, map[string]string{"killed": "was not stopped", "blocked": "connections are taken up from"}[how])
 				transfer.flowing(t)
+				list := table[[]ppf.ConnectionInfo](t, next, "connections")
+				if !slices.ContainsFunc(list, func(c ppf.ConnectionInfo) bool {
+					return c.State == "ESTABLISHED" && c.CS.Translation != 0 && c.SC.Translation != 0
+				}) {
+					t.Errorf("connections %+v", list)
+				}
 				if names := arrived(); len(names) > 0 {
 					t.Errorf("arrived during the restart: %v", names)
 				}
@@ -292,21 +306,29 @@ func TestOnExitBlock(t *testing.T) {
 	}
 }
 
-// TestTerminated wants SIGTERM to leave nothing behind, with traffic going on.
+// TestTerminated wants SIGTERM to leave nothing behind, with traffic going on:
+// where its numbers were carried over it does, and where they were translated both
+// sides are told that it does not.
 func TestTerminated(t *testing.T) {
 	l := up(t, lab.Options{})
 	p := endless(t, l.Server)
-	d := withServer(t, l, "forward", p, "")
-	if len(tables(t, l)) == 0 {
-		t.Error("a running daemon has no table")
+	for connections, sequence := range []string{"keep", "translate"} {
+		d := withServer(t, l, "forward", p, "    modules: {tcp: {sequence: "+sequence+"}}\n")
+		if len(tables(t, l)) == 0 {
+			t.Error("a running daemon has no table")
+		}
+		transfer := download(t, l.Client, hostPort(l.Server, "tcp4", p), connections)
+		transfer.flowing(t)
+		d.stop(t)
+		if names := tables(t, l); len(names) > 0 {
+			t.Errorf("tables left: %v", names)
+		}
+		if sequence == "keep" {
+			transfer.finish(t)
+		} else if err := <-transfer.done; !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("the transfer ended with %v, want a reset", err)
+		}
 	}
-	transfer := download(t, l.Client, hostPort(l.Server, "tcp4", p), 0)
-	transfer.flowing(t)
-	d.stop(t)
-	if names := tables(t, l); len(names) > 0 {
-		t.Errorf("tables left: %v", names)
-	}
-	transfer.finish(t)
 }
 
 // TestSecondDaemon wants a daemon that is not alone to say what it collides with.

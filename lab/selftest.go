@@ -166,13 +166,13 @@ func runScene(ctx context.Context, s scene, options *SelftestOptions) (results m
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
 	st := &stage{ctx: ctx, scene: s, lab: l}
 	stop, err := st.set(options)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, server.Close())
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	// The server ends first: a proxy that goes resets what it has translated.
+	defer func() { err = errors.Join(err, server.Close(), stop()) }()
 	results = map[string]outcome{}
 	for _, t := range triggers() {
 		o, err := st.play(t)

@@ -330,6 +330,7 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	proxy := &ProxyInstance{
 		Name: in.Name, Initiate: in.Initiate, Others: in.Others, Mode: in.Mode, Fail: in.Fail,
 		Since: e.env.Now(), spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)), streams: &streamCounters{},
+		restored: new(atomic.Bool),
 	}
 	if proxy.Initiate == InitiateDefault {
 		proxy.Initiate = InitiateBoth
@@ -381,13 +382,13 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	if proxy.transparent() {
 		hooks, configured = legHooks(), Prerouting
 	}
-	proxy.numbers = e.numbering(in, proxy)
+	proxy.numbers, proxy.sum = e.numbering(in, proxy), proxy.printSum()
 	proxy.id = e.proxy.nextID()
 	var had *ProxyInstance
 	if len(old) > 0 {
 		had = e.proxy.find(old[0].Number)
 		proxy.id, proxy.Since = had.id, had.Since
-		proxy.counters, proxy.streams, proxy.events, proxy.answers = had.counters, had.streams, had.events, had.answers
+		proxy.counters, proxy.streams, proxy.events, proxy.answers, proxy.restored = had.counters, had.streams, had.events, had.answers, had.restored
 	}
 	var rules []*Rule
 	for d, chain := range in.Chain {

@@ -1,6 +1,7 @@
 package ppf
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/promethos/promethos/packet"
@@ -28,6 +29,41 @@ type numbering struct {
 	// beside is a further hook of a flow, at which packets of translated
 	// connections are taken and others go on as they are.
 	beside [2]Hook
+}
+
+// on says that the instance translates.
+func (n *numbering) on() bool { return len(n.opens[ClientToServer]) > 0 }
+
+// ConnEnder is a Processor that can tell the sides of a connection that it is
+// over; the connection is locked.
+type ConnEnder interface {
+	EndConn(c *Conn, emit func(*packet.Out))
+}
+
+// EndTranslated tells the sides of all connections whose numbers are translated
+// that they are over: from now on nobody is between them any more. It gives the
+// number of connections. No worker may run.
+func (e *Engine) EndTranslated() (n int, err error) {
+	e.table.each(func(c *Conn) bool {
+		p := e.proxy.proxyOf(c.proxy)
+		if !c.Translated || p == nil || p.Group.Inline() {
+			return true // nothing crosses a wire without us
+		}
+		for _, proc := range p.processors {
+			if ender, ok := proc.(ConnEnder); ok {
+				ender.EndConn(c, func(out *packet.Out) {
+					head, failed := out.Encode(make([]byte, packet.MaxHeaders))
+					if failed == nil {
+						failed = e.emit(head)
+					}
+					err = cmp.Or(err, failed)
+				})
+			}
+		}
+		n++
+		return true
+	})
+	return n, err
 }
 
 // numberingAt is the numbering of an instance at a hook.

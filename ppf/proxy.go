@@ -36,6 +36,8 @@ type ProxyInstance struct {
 	Group Hook
 
 	numbers    numbering
+	sum        uint32       // of print
+	restored   *atomic.Bool // shared by all values of one identity; nil: it has no file
 	id         uint32
 	spec       *InstanceSpec // nil for an instance made with config strings
 	overrides  map[Reason][]override
@@ -52,6 +54,10 @@ type override struct {
 	client netip.Prefix
 	do     Do
 }
+
+// Restored reports whether the connections that the instance had when the program
+// was stopped are there: what is not among them began in no way that it allowed.
+func (p *ProxyInstance) Restored() bool { return p.restored != nil && p.restored.Load() }
 
 // Half reports whether the instance has a client-to-server flow only: it sees
 // what the client sends and never the answers.
@@ -224,18 +230,20 @@ func (p *proxyPlugin) Reconfig(config string, n InstanceNumber) error {
 
 // carryOver makes the connections of an instance fit its new configuration: they
 // move to its hook, and observers that have left the chains are told that they
-// go. Where a function that exchanges addresses has left they do go: nothing
-// that stays knows which addresses each end was shown. So they do where they
+// go. Where a function that exchanges addresses or numbers has left they do go:
+// nothing that stays knows which each end was shown. So they do where they
 // ended here and shall not any more, or the other way round. No worker may still
 // be in a batch that uses old.
 func (p *proxyPlugin) carryOver(old, now *ProxyInstance) {
 	left := old.clone()
 	left.processors = map[string]Processor{}
-	ends := old.transparent() != now.transparent()
+	ends, translated := old.transparent() != now.transparent(), false
 	for name, proc := range old.processors {
 		if now.processors[name] == nil {
 			left.processors[name] = proc
 			ends = ends || p.engine.exchanges([]string{name})
+			_, translates := proc.(NumberTranslator)
+			translated = translated || translates
 		}
 	}
 	if len(left.processors) == 0 && old.Group == now.Group {
@@ -245,7 +253,7 @@ func (p *proxyPlugin) carryOver(old, now *ProxyInstance) {
 		if c.proxy != now.id {
 			return true
 		}
-		if ends || old.Group != now.Group && !p.engine.table.regroup(c, now.Group) {
+		if ends || translated && c.Translated || old.Group != now.Group && !p.engine.table.regroup(c, now.Group) {
 			p.engine.observeFreed(old, c)
 			return false
 		}

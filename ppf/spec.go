@@ -200,7 +200,9 @@ type InstanceSpec struct {
 // Spec is one whole configuration. Configuration files become one; what
 // `promethos iptables` adds is kept beside it by the engine.
 type Spec struct {
-	Control    string   // path of the unix socket
+	Control string // path of the unix socket
+	// State is the folder of what outlives the program; "": the control socket's.
+	State      string
 	Log        LogKind  // how events are logged, on standard error
 	Drops      string   // capture file of drops and repairs; "": none
 	Watch      bool     // a change of the files is a reload

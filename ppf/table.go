@@ -41,6 +41,8 @@ type Table struct {
 
 	pages atomic.Pointer[[]*connPage]
 	index index
+	// journal has a place for each cell; see Engine.KeepJournal.
+	journal []byte
 
 	pressure pressure
 
@@ -185,6 +187,9 @@ func (t *Table) growLocked() {
 func (t *Table) release(c *Conn) {
 	c.live = false
 	t.deadlineOf(c.index).Store(0)
+	if c.Translated {
+		t.forget(c.index)
+	}
 	t.mu.Lock()
 	list := t.lists[c.proxy]
 	if c.prev != noConn {

@@ -57,7 +57,7 @@ func runDaemon(path, socket string) error {
 	// Buffers are large and live long: collecting them less often costs memory
 	// that is there anyway.
 	debug.SetGCPercent(200)
-	d, err := daemon.Start(daemon.Options{Path: path, Control: socket, Log: os.Stderr, Warn: printProblem})
+	d, err := daemon.Start(daemon.Options{Path: path, Control: socket, State: os.Getenv("STATE_DIRECTORY"), Log: os.Stderr, Warn: printProblem})
 	if err != nil {
 		return refusedConfig(err)
 	}

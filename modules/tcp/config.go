@@ -54,7 +54,7 @@ type Config struct {
 	// routes to both, as this host knows them; default false.
 	MSSClamp bool `conf:"mss_clamp"`
 	// Sequence says whether the sequence numbers of both sides are replaced; default
-	// keep.
+	// translate.
 	Sequence Sequence `conf:"sequence"`
 	// Retransmit is what becomes of data that comes again and differs from what
 	// was sent first; default first-wins.
@@ -187,7 +187,7 @@ func DefaultConfig() *Config {
 	return &Config{
 		HalfOpen: time.Minute, Established: 120 * time.Hour, Closing: 10 * time.Minute, Closed: time.Minute,
 		EvictIdle: 2*time.Hour + 4*time.Minute,
-		Adopt:     2 * time.Minute, MSSMin: 88, Sequence: SequenceKeep,
+		Adopt:     2 * time.Minute, MSSMin: 88,
 		RetransmitMemory: 64 << 20, RetransmitConnectionMemory: 16 << 20,
 	}
 }

@@ -292,7 +292,7 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 			refuseSyn(x, ReasonInitiate)
 			return x.Refuse(ReasonInitiate, uint64(flags)), true
 		}
-	case ev == evAck && x.Now < t.adoptUntil, ev == evFin && x.Now < t.adoptUntil:
+	case ev == evAck && t.adopts(x), ev == evFin && t.adopts(x):
 		initial = Established
 	default:
 		refuseMidstream(x, ev)
@@ -320,9 +320,19 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 	return ppf.Verdict{}, false
 }
 
+// adopts says whether connections in full swing are taken over: at any time by
+// setting, else for some time after the instance was made without knowing what
+// was there before.
+func (t *Tracker) adopts(x *ppf.Exchange) bool {
+	return x.Now < t.adoptUntil && (t.adoptUntil == math.MaxInt64 || !x.Instance.Restored())
+}
+
 // finished reports whether a SYN may start x.Conn's tuple anew.
 func (t *Tracker) finished(x *ppf.Exchange) bool {
-	return t.phase(x.Conn).over()
+	h := t.store.histories.Of(x.Conn)
+	// After a crash nothing may be left of a connection that was taken up.
+	silent := x.Conn.Translated && !h.side[0].seen && !h.side[1].seen
+	return silent || t.phase(x.Conn).over()
 }
 
 func (t *Tracker) phase(c *ppf.Conn) phase {

@@ -11,16 +11,16 @@ import (
 // whose address is exchanged end with their ports, and the instance goes on.
 func TestChange(t *testing.T) {
 	t.Run("reload", func(t *testing.T) {
-		b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+		b := ppftest.New(t, instance("tcp2"))
 		send(t, b, ppftest.Client4, ppftest.Server4, syn, "")
-		b.Apply(ppftest.Instance("a", "tcp"))
+		b.Apply(instance("tcp"))
 		if n := b.Engine.Stats().Connections; n != 0 || len(b.Env.Ports) != 0 {
 			t.Errorf("%d connections and %d ports are left of tcp2", n, len(b.Env.Ports))
 		}
 		if out := send(t, b, ppftest.Client4, ppftest.Server4, syn, ""); out.src != ppftest.Client4 {
 			t.Errorf("after the change the server sees %+v", out)
 		}
-		b.Apply(ppftest.Instance("a", "tcp2"))
+		b.Apply(instance("tcp2"))
 		// The open connection keeps the address that the server knows.
 		if out := send(t, b, ppftest.Client4, ppftest.Server4, syn, ""); out.src != ppftest.Client4 {
 			t.Errorf("an open connection changed its address: %+v", out)
@@ -49,7 +49,7 @@ func TestChange(t *testing.T) {
 		}
 	})
 	t.Run("module reload", func(t *testing.T) {
-		b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+		b := ppftest.New(t, instance("tcp2"))
 		proxy := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src
 		if err := b.Engine.ReloadModule(t.Context(), "tcp2"); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func TestEarly(t *testing.T) {
 // TestMonitor: an exchanged packet cannot be sent unchanged.
 func TestMonitor(t *testing.T) {
 	b := ppftest.New(t)
-	in := ppftest.Instance("a", "tcp2")
+	in := instance("tcp2")
 	in.Mode = ppf.Monitor
 	if _, err := b.Engine.Apply(&ppf.Spec{Instances: []ppf.InstanceSpec{in}}); err == nil {
 		t.Error("tcp2 was accepted in mode monitor")

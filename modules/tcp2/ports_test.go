@@ -15,7 +15,7 @@ import (
 
 // TestIPv6: the exchange works for both IP versions.
 func TestIPv6(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	b.Env.OutSrc = netip.MustParseAddr("2001:db8:9::1")
 	segment := func(hook ppf.Hook, src, dst netip.AddrPort, f packet.TCPFlags, payload string) (netip.AddrPort, netip.AddrPort, string) {
 		t.Helper()
@@ -52,7 +52,7 @@ func TestIPv6(t *testing.T) {
 // TestPortOfAnotherConnection: a port that the host thinks free although a
 // connection has it is not used twice; the next one is, a few times.
 func TestPortOfAnotherConnection(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	client := func(n uint16) netip.AddrPort { return netip.AddrPortFrom(ppftest.Client4.Addr(), n) }
 	first := send(t, b, client(1), ppftest.Server4, syn, "").src
 	b.Env.Port = first.Port() - 1
@@ -77,7 +77,7 @@ func TestPortOfAnotherConnection(t *testing.T) {
 // TestPortReuse: a client that opens anew gets a new port, and the old one is
 // given back.
 func TestPortReuse(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	first := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src
 	send(t, b, ppftest.Server4, first, packet.RST|ack, "")
 	second := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src
@@ -94,7 +94,7 @@ func TestPortReuse(t *testing.T) {
 
 // TestRetransmittedSyn keeps its port.
 func TestRetransmittedSyn(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	first := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src
 	b.Env.Advance(int64(3 * time.Second))
 	if again := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src; again != first || len(b.Env.Ports) != 1 {

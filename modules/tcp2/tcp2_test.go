@@ -36,6 +36,38 @@ func read(t *testing.T, data []byte) flight {
 	return flight{netip.AddrPortFrom(src.Unmap(), uint16(seg.SrcPort)), netip.AddrPortFrom(dst.Unmap(), uint16(seg.DstPort)), ip.Id, string(seg.Payload), seg.RST}
 }
 
+// instance carries sequence numbers over: the tests are about addresses.
+func instance(function string) ppf.InstanceSpec {
+	in := ppftest.Instance("a", function)
+	in.Modules = map[string]ppf.Value{function: {Kind: ppf.ValueMap, Map: []ppf.KeyValue{
+		{Key: "sequence", Value: ppf.Value{Kind: ppf.ValueScalar, Scalar: "keep"}},
+	}}}
+	return in
+}
+
+// TestTranslated: both addresses and numbers are exchanged, and restored.
+func TestTranslated(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b.Env.Step = 0x9e3779b9
+	client := ppftest.NewEnd(t, ppftest.Client4, ppftest.Server4, b.Env.Now)
+	client.Opens = true
+	_, syn := b.Send(ppf.Forward, client.SYN())
+	proxy := read(t, syn).src
+	server := ppftest.NewEnd(t, ppftest.Server4, proxy, b.Env.Now)
+	_, answer := b.Send(ppf.Prerouting, server.Receive(syn))
+	if answer == nil || read(t, answer).dst != ppftest.Client4 {
+		t.Fatalf("the server's answer leads to %x; %+v", answer, b.Engine.ReasonCounts())
+	}
+	_, last := b.Send(ppf.Forward, client.Receive(answer))
+	if last == nil || read(t, last).src != proxy {
+		t.Fatalf("the client's answer leads to %x; %+v", last, b.Engine.ReasonCounts())
+	}
+	list := b.Engine.Connections("", 0)
+	if len(list) != 1 || list[0].State != "ESTABLISHED" || list[0].CS.Translation == 0 || list[0].SC.Translation == 0 {
+		t.Errorf("connections %+v", list)
+	}
+}
+
 // send sends a segment at the hook of its flow and wants it sent on.
 func send(t *testing.T, b *ppftest.Bench, src, dst netip.AddrPort, f packet.TCPFlags, payload string) flight {
 	t.Helper()
@@ -56,7 +88,7 @@ const (
 )
 
 func TestExchange(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	out := send(t, b, ppftest.Client4, ppftest.Server4, syn, "")
 	proxy := out.src
 	if proxy.Addr() != b.Env.OutSrc || out.dst != ppftest.Server4 || out.id != 0 || !b.Env.Ports[proxy] {
@@ -81,7 +113,7 @@ func TestExchange(t *testing.T) {
 
 // TestICMPError: what an error quotes is restored too.
 func TestICMPError(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	proxy := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src
 	var out packet.Out
 	q := packet.Quote{Proto: packet.ProtoTCP, L4Len: 20, SrcPort: proxy.Port(), DstPort: 80, Seq: 7,
@@ -108,7 +140,7 @@ func TestICMPError(t *testing.T) {
 
 // TestServerOpens: where the kernel of 2006 crashed, the server gets a RST.
 func TestServerOpens(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	data := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: ppftest.Header(syn, 1, 1)}.Bytes(t)
 	if action, _ := b.Send(ppf.Prerouting, data); action != ppf.Drop || b.Count("tcp2.server-opens", ppf.OutcomeDrop) != 1 {
 		t.Errorf("%v, %+v", action, b.Engine.ReasonCounts())
@@ -127,7 +159,7 @@ func TestServerOpens(t *testing.T) {
 // TestPorts: ports are given back when connections go, and their end has a
 // reason.
 func TestPorts(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	b.Env.MaxPorts = 2
 	client := func(n uint16) netip.AddrPort { return netip.AddrPortFrom(ppftest.Client4.Addr(), n) }
 	send(t, b, client(1), ppftest.Server4, syn, "")
@@ -146,7 +178,7 @@ func TestPorts(t *testing.T) {
 	if len(b.Env.Ports) != 0 {
 		t.Errorf("%d ports are held by an instance that went", len(b.Env.Ports))
 	}
-	b.Apply(ppftest.Instance("a", "tcp2"))
+	b.Apply(instance("tcp2"))
 	b.Env.OutSrc = netip.Addr{}
 	if action, _ := b.Send(ppf.Forward, third); action != ppf.Drop || b.Count("tcp2.no-address", ppf.OutcomeDrop) != 1 {
 		t.Errorf("without a route: %v, %+v", action, b.Engine.ReasonCounts())
@@ -155,7 +187,7 @@ func TestPorts(t *testing.T) {
 
 // TestNothingAdopted: an exchanged address cannot be guessed.
 func TestNothingAdopted(t *testing.T) {
-	b := ppftest.New(t, ppftest.Instance("a", "tcp2"))
+	b := ppftest.New(t, instance("tcp2"))
 	data := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(ack, 1, 1)}.Bytes(t)
 	if action, out := b.Send(ppf.Forward, data); action != ppf.Drop || bytes.Equal(out, data) || b.Count("tcp.midstream", ppf.OutcomeDrop) != 1 {
 		t.Errorf("%v, %+v", action, b.Engine.ReasonCounts())

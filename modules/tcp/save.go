@@ -1,0 +1,137 @@
+package tcp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/promethos/promethos/modules/ip"
+	"github.com/promethos/promethos/packet"
+	"github.com/promethos/promethos/ppf"
+)
+
+var (
+	_ ppf.ConnSaver   = (*Tracker)(nil)
+	_ ppf.ConnAdopter = (*Tracker)(nil)
+	_ ppf.ConnEnder   = (*Tracker)(nil)
+)
+
+// saved is History as a file has it. What limits count is counted anew.
+type saved struct {
+	FromStart bool
+	Side      [2]savedSide
+}
+
+type savedSide struct {
+	ISS, End, Acked, Edge packet.Seq
+	MaxWin                uint32
+	Scale                 uint8
+	Scales, Seen, Acks    bool
+	Offers                offers
+	Latest, Echo, Recent  uint32
+	At                    int64
+	Stamped               bool
+	Seq                   packet.Seq // offsets
+	Stamp                 uint32
+}
+
+// errSaved reports a connection that no tracker wrote.
+var errSaved = errors.New("tcp: not the state of a connection")
+
+// SavedForm names the form of saved.
+func (t *Tracker) SavedForm() string { return fmt.Sprintf("tcp 1, %d bytes", binary.Size(saved{})) }
+
+// SaveConn writes the history of a TCP connection.
+func (t *Tracker) SaveConn(c *ppf.Conn, b []byte) ([]byte, bool) {
+	if t.StateName(c) == "" || t.translator != nil {
+		return b, false
+	}
+	h := t.store.histories.Of(c)
+	s := saved{FromStart: h.fromStart}
+	for d := range s.Side {
+		p, o := &h.side[d], h.offset[d]
+		s.Side[d] = savedSide{
+			p.iss, p.end, p.acked, p.edge, p.maxWin, p.scale, p.scales, p.seen, p.acks, p.offers,
+			p.stamps.latest, p.stamps.echo, p.stamps.recent, p.stamps.at, p.stamps.seen, o.seq, o.stamp,
+		}
+	}
+	b, err := binary.Append(b, binary.LittleEndian, s)
+	return b, err == nil
+}
+
+// RestoreConn is the inverse.
+func (t *Tracker) RestoreConn(c *ppf.Conn, b []byte, later int64) error {
+	var s saved
+	n, err := binary.Decode(b, binary.LittleEndian, &s)
+	if err != nil || n != len(b) || t.StateName(c) == "" || t.translator != nil {
+		return errSaved
+	}
+	for d := range c.Half {
+		if r, sent := State(c.Half[d].Received), State(c.Half[d].Sent); r == Invalid || r >= numStates || sent >= numStates {
+			return errSaved
+		}
+	}
+	h := t.store.histories.Of(c)
+	h.fromStart = s.FromStart
+	for d, p := range s.Side {
+		if p.Scale > maxScale {
+			return errSaved
+		}
+		h.side[d] = side{
+			iss: p.ISS, end: p.End, acked: p.Acked, edge: p.Edge, maxWin: p.MaxWin, scale: p.Scale, scales: p.Scales, seen: p.Seen, acks: p.Acks,
+			offers: p.Offers, stamps: stamps{latest: p.Latest, echo: p.Echo, recent: p.Recent, at: p.At + later, seen: p.Stamped},
+		}
+		h.offset[d] = offset{p.Seq, p.Stamp}
+	}
+	return nil
+}
+
+// ConnNote has the offsets: nothing in a packet tells them.
+func (t *Tracker) ConnNote(c *ppf.Conn) ppf.Note { return t.store.histories.Of(c).note() }
+
+func (h *History) note() (n ppf.Note) {
+	for d, o := range h.offset {
+		binary.LittleEndian.PutUint32(n[8*d:], uint32(o.seq))
+		binary.LittleEndian.PutUint32(n[8*d+4:], o.stamp)
+	}
+	return n
+}
+
+// AdoptConn takes up a connection in full swing of which only the offsets are
+// known.
+func (t *Tracker) AdoptConn(c *ppf.Conn, n ppf.Note) time.Duration {
+	h := t.store.histories.Of(c)
+	for d := range h.offset {
+		h.offset[d] = offset{packet.Seq(binary.LittleEndian.Uint32(n[8*d:])), binary.LittleEndian.Uint32(n[8*d+4:])}
+		c.Half[d].Received, c.Half[d].Sent = uint8(Established), uint8(Established)
+	}
+	return time.Duration(t.timeout[phaseEstablished])
+}
+
+// EndConn tells both sides that a connection is over, with RSTs that have the
+// number they wait for: the highest that they acknowledged, or the one behind all
+// that was sent.
+func (t *Tracker) EndConn(c *ppf.Conn, emit func(*packet.Out)) {
+	if t.phase(c).over() {
+		return
+	}
+	h := t.store.histories.Of(c)
+	for d := range h.side {
+		to, from := ppf.Dir(d), ppf.Dir(d).Other()
+		list := []packet.Seq{h.side[to].acked, h.side[from].end}
+		if !h.side[to].acks || !h.side[from].seen || list[0] == list[1] {
+			list = list[1:]
+		}
+		if !h.side[from].seen {
+			continue
+		}
+		for _, seq := range list {
+			key := c.Key(from)
+			var out packet.Out
+			ip.SetHeader(&out, key.SrcAddr(), key.DstAddr())
+			out.SetTCP(packet.TCP{SrcPort: key.SrcPort, DstPort: key.DstPort, Seq: seq + h.offset[from].seq, Flags: packet.RST})
+			emit(&out)
+		}
+	}
+}
