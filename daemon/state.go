@@ -28,6 +28,7 @@ const (
 type state struct {
 	dir     string
 	journal []byte // nil: none is kept
+	crashed bool   // the daemon before was not stopped
 }
 
 // openState takes up the connections of the predecessor and begins a journal. What
@@ -43,7 +44,9 @@ func (d *Daemon) openState(before rules.State) {
 	if d.state.dir == "" {
 		d.state.dir = filepath.Dir(d.spec.Control)
 	}
-	switch crashed, err := d.recoverConnections(); {
+	crashed, err := d.recoverConnections()
+	d.state.crashed = crashed
+	switch {
 	case err != nil:
 		d.say("state: %v: its connections are not taken up", err)
 	case crashed: // what an earlier stop saved is older
@@ -70,8 +73,11 @@ func (d *Daemon) recoverConnections() (crashed bool, err error) {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || info.Size() == 0 || info.Size() > maxJournalFile {
-		return true, errors.Join(err, fmt.Errorf("%s has %d bytes", path, info.Size()))
+	if err != nil {
+		return true, err
+	}
+	if info.Size() == 0 || info.Size() > maxJournalFile {
+		return true, fmt.Errorf("%s has %d bytes", path, info.Size())
 	}
 	journal, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
@@ -166,10 +172,12 @@ func (d *Daemon) closeState() error {
 	} else if _, err := d.engine.EndTranslated(); err != nil {
 		errs = append(errs, fmt.Errorf("end translated connections: %w", err))
 	}
+	d.state.crashed = false
 	return errors.Join(append(errs, d.endState())...)
 }
 
-// endState takes the journal away.
+// endState takes the journal away; where a start after a crash came to nothing, it
+// stays for the next one.
 func (d *Daemon) endState() error {
 	if d.state.journal == nil {
 		return nil
@@ -177,6 +185,9 @@ func (d *Daemon) endState() error {
 	d.engine.KeepJournal(nil)
 	err := unix.Munmap(d.state.journal)
 	d.state.journal = nil
+	if d.state.crashed {
+		return err
+	}
 	return errors.Join(err, os.Remove(filepath.Join(d.state.dir, runningFile)))
 }
 

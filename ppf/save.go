@@ -104,7 +104,8 @@ func (e *Engine) SaveConnections(w io.Writer) (n int, err error) {
 	defer e.mu.Unlock()
 	list, place := []*ProxyInstance{}, map[uint32]uint32{}
 	for _, p := range *e.proxy.byID.Load() {
-		if p != nil && p.spec != nil && len(p.savers()) > 0 {
+		// A leg is a socket's, and goes with it.
+		if p != nil && p.spec != nil && !p.transparent() && len(p.savers()) > 0 {
 			place[p.id] = uint32(len(list))
 			list = append(list, p)
 		}
@@ -260,7 +261,7 @@ func (e *Engine) savedInstance(in *savedReader) (i savedInstance) {
 // restore makes one connection. One whose numbers are translated needs an
 // instance that takes its packets where that works.
 func (e *Engine) restore(p *ProxyInstance, from *savedInstance, s *savedConn, state []byte, later int64) bool {
-	if int(s.Saver) >= len(from.savers) || from.savers[s.Saver] == nil || s.Key.Group != p.Group && !p.transparent() ||
+	if int(s.Saver) >= len(from.savers) || from.savers[s.Saver] == nil || s.Key.Group != p.Group ||
 		s.Translated && !p.numbers.on() {
 		return false
 	}

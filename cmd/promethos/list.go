@@ -163,15 +163,18 @@ func newConnections(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(g, list, []string{"INSTANCE", "CLIENT", "SERVER", "PROTOCOL", "STATE", "CLIENT SIDE", "SERVER SIDE", "PACKETS", "BYTES", "SENT AS", "ABOUT"},
+			return show(g, list, []string{"INSTANCE", "CLIENT", "SERVER", "PROTOCOL", "STATE", "CLIENT SIDE", "SERVER SIDE", "PACKETS", "BYTES", "TRANSLATION", "SENT AS", "ABOUT"},
 				func(c ppf.ConnectionInfo) []string {
-					about := c.About
+					about, translation := c.About, ""
 					if c.Leg != "" {
 						about = "leg to the " + c.Leg
 					}
+					if c.CS.Translation != 0 || c.SC.Translation != 0 {
+						translation = fmt.Sprintf("+%d/+%d", c.CS.Translation, c.SC.Translation)
+					}
 					return []string{
 						c.Instance, c.Client, c.Server, c.Protocol, c.State, c.CS.Received, c.SC.Received,
-						count(c.CS.Packets) + "/" + count(c.SC.Packets), count(c.CS.Bytes) + "/" + count(c.SC.Bytes), c.SentAs, about,
+						count(c.CS.Packets) + "/" + count(c.SC.Packets), count(c.CS.Bytes) + "/" + count(c.SC.Bytes), translation, c.SentAs, about,
 					}
 				})
 		},

@@ -384,3 +384,34 @@ func TestTranslatedAllocations(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkNumbers is the way of a segment there and back through the engine.
+func BenchmarkNumbers(b *testing.B) {
+	for _, sequence := range []string{"keep", "translate"} {
+		b.Run(sequence, func(b *testing.B) {
+			bench := ppftest.New(b, instance("sequence", sequence, "retransmit", "trust"))
+			h := bench.Engine.Handlers()[0]
+			send := func(hook ppf.Hook, s ppftest.Segment) []ppf.Frame {
+				list := []ppf.Frame{bench.Frame(hook, s.Bytes(b))}
+				h.Handle(list)
+				return list
+			}
+			at := ppf.Forward
+			if sequence == "translate" {
+				at = ppf.Prerouting
+			}
+			send(at, cs(syn))
+			c := bench.Engine.Connections("", 0)[0]
+			answer, there, back := sc(syn|ack), cs(ack), sc(ack)
+			answer.Ack += packet.Seq(c.CS.Translation)
+			there.Ack += packet.Seq(c.SC.Translation)
+			back.Ack += packet.Seq(c.CS.Translation)
+			send(ppf.Forward, answer)
+			list := append(send(at, there), send(ppf.Forward, back)...)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.Handle(list)
+			}
+		})
+	}
+}
