@@ -14,12 +14,12 @@ func TestContainment(t *testing.T) {
 	l := up(t, lab.Options{})
 	p := endless(t, l.Server)
 	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
-	t.Cleanup(func() { check(t, echo.Close()) })
 	dir := t.TempDir()
 	guest(t, dir, "looping", "./testdata/looping", "testdata/looping/looping.json")
 	e := port(t, echo.Addr)
 	file := withModule(dir, "tcp", p, l) + strings.Replace(echoInstance("forward", l.Server, e), "chain: [tcp]", "chain: [tcp, looping]", 1)
 	d := start(t, l, file)
+	t.Cleanup(func() { check(t, echo.Close()) }) // before the daemon ends, which resets what is open
 	transfer := download(t, l.Client, hostPort(l.Server, "tcp4", p), 0)
 	transfer.flowing(t)
 	short := func() {

@@ -69,10 +69,16 @@ func iperf3(t *testing.T, client, server *lab.Host, network string, p uint16) {
 					args = append(args, "--reverse")
 				}
 				var r result
-				// The server ends its listener after each run and makes a new one.
+				// The server ends its listener after each run and makes a new one; what the
+				// old one had not accepted yet is reset before it is answered.
 				eventually(t, "iperf3 is free", func() (bool, string) {
 					r = execute(t, client, "iperf3", args...)
-					return !strings.Contains(r.out, "server is busy") && !strings.Contains(r.out, "unable to connect to server"), r.out
+					for _, text := range []string{"server is busy", "unable to connect to server", "unable to receive control message: Connection reset by peer"} {
+						if strings.Contains(r.out, text) {
+							return false, r.out
+						}
+					}
+					return true, r.out
 				})
 				var report struct {
 					Error string
