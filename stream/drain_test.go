@@ -146,6 +146,39 @@ func TestDrainExchange(t *testing.T) {
 	}
 }
 
+// TestDrainLate: a response that began before the drain could not say that it is the
+// last one, so the next request is answered too.
+func TestDrainLate(t *testing.T) {
+	begun, release := make(chan struct{}, 2), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "do")
+		w.(http.Flusher).Flush()
+		begun <- struct{}{}
+		<-release
+		fmt.Fprint(w, "ne")
+	}))
+	defer s.Close()
+	f := newFront(t, draining(instance(strings.TrimPrefix(s.URL, "http://"), "repair"), patience))
+	c := f.dial()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.Close {
+		t.Fatalf("got %v, %v", res, err)
+	}
+	<-begun
+	f.apply("version: 1\ninstances: []\n")
+	close(release)
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "done" {
+		t.Fatalf("got %q, %v", b, err)
+	}
+	if res := ask(t, c); res.StatusCode != 200 || !res.Close {
+		t.Errorf("got %v, want a 200 with Connection: close", res)
+	}
+}
+
 // TestDrainLimit: what takes longer is reset at both ends, and counted.
 func TestDrainLimit(t *testing.T) {
 	h := holdOrigin(t)

@@ -43,7 +43,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{"sent", "GET /x HTTP/1.1\r\nHost: a\r\n\r\n", explainOptions{}, exitDone, []string{"verdict: sent", `  GET /x HTTP/1.1\r\n`}},
 		{"refused", lf, explainOptions{}, exitFailed, []string{"verdict: refused", "http.head.bare-lf at octet 19", "RFC 9112 §2.2", "setting: reasons: {http.head.bare-lf: repair}", "sent: nothing"}},
-		{"method", "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", explainOptions{}, exitFailed, []string{"methods: [GET, HEAD, PURGE]"}},
+		{"method", "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", explainOptions{}, exitFailed, []string{"methods: [GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, PURGE]"}},
 		{"field", "GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 1\r\n\r\n", explainOptions{}, exitDone, []string{"field X-Real-IP", "fields: [X-Real-IP]"}},
 		{"of the first instance", lf, explainOptions{path: file}, exitDone, []string{"verdict: repaired", "repaired: http.head.bare-lf", `  PROPFIND / HTTP/1.1\r\n`}},
 		{"of another", lf, explainOptions{path: file, instance: "tight"}, exitFailed, []string{"http.head.bare-lf"}},

@@ -111,7 +111,7 @@ func printInstance(i ppf.InstanceInfo, reasons []ppf.ReasonCountInfo) error {
 		fmt.Printf("%v  number     %v\n    taken at   %s\n    match      %s\n    layer      %d\n    functions  %s\n",
 			ppf.Dir(d), i.Number[d], strings.Join(i.Hooks[d], ", "), i.Match[d], i.Layer[d], strings.Join(i.Chain[d], ","))
 		what := "packets "
-		if len(i.Hooks[d]) == 0 { // a listener's
+		if i.Hook == ppf.HookNone.String() { // a listener's
 			what = "messages"
 		}
 		fmt.Printf("    %s   in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, merged %d, held %d; extra %d, split %d\n",

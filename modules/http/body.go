@@ -21,6 +21,7 @@ type body struct {
 	pace   pace
 	paced  bool
 	start  func() error // starts the pace at the first read that waits
+	before func() error // is called before each read; nil: nothing
 }
 
 func (b *body) reset(from *reader, fr *framing, limit int64, d *defects, g *chunkGrammar, l *limits, at int) {
@@ -89,6 +90,11 @@ func (b *body) decode(unread []byte) (data []byte, used int, err error) {
 
 // read waits for more, and ends an until-close body at the end of the stream.
 func (b *body) read() error {
+	if b.before != nil {
+		if err := b.before(); err != nil {
+			return err
+		}
+	}
 	if !b.paced {
 		b.paced = true
 		if err := b.start(); err != nil {

@@ -172,3 +172,14 @@ func TestFinding(t *testing.T) {
 		t.Errorf("refused: %q, the origin got %q", got, r.received())
 	}
 }
+
+// TestBodyAfterHints: an informational response before a body that is held for a
+// function is sent once, also where that arrives in pieces.
+func TestBodyAfterHints(t *testing.T) {
+	r := newRig(t, ppf.Repair, nil, judging{limit: 100})
+	r.answers("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\ntwo four", 1)
+	got := r.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 0)
+	if n := strings.Count(got, "HTTP/1.1 "); n != 2 || !strings.HasSuffix(got, "\r\n\r\ntwo four") {
+		t.Errorf("the client got %q", got)
+	}
+}

@@ -13,7 +13,8 @@ import (
 // life is what others than the connection's goroutine may do to it: ask it to end
 // when it is idle, and make it end.
 type life struct {
-	client   net.Conn // set before anybody else knows
+	client   net.Conn // set before anybody else knows, and so is now
+	now      func() int64
 	draining atomic.Bool
 
 	mu      sync.Mutex
@@ -22,17 +23,18 @@ type life struct {
 	server  net.Conn
 }
 
-// past is a deadline that has passed.
-var past = time.Unix(1, 0)
+// lastCall is how long an idle connection that shall end still waits for a request,
+// whose response can say so: one that is on its way would be lost otherwise.
+const lastCall = time.Second
 
-// drain ends the connection if it is idle, else after its exchange.
+// drain ends the connection after its exchange, and soon if it is idle.
 func (l *life) drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.draining.Store(true)
 	if l.idle {
 		// It fails only for a connection that is closed already.
-		_ = l.client.SetReadDeadline(past)
+		_ = l.client.SetReadDeadline(time.Unix(0, l.now()).Add(lastCall))
 	}
 }
 
@@ -46,25 +48,26 @@ func (l *life) abort() {
 	}
 }
 
-// rest begins to wait for a request, for d. It says false where none shall come.
+// rest begins to wait for a request, for d or a last call. It says false where the
+// connection has ended.
 func (l *life) rest(in *reader, now int64, d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.draining.Load() {
-		in.readAt = 0 // drain may have changed it
-		if !waiting(l.client) {
-			return false
-		}
+		in.readAt, d = 0, min(d, lastCall) // drain may have changed it
 	}
 	l.idle = true
 	return in.readBy(now, d) == nil
 }
 
 // wake ends rest; the deadline is no longer ours to change.
-func (l *life) wake() {
+func (l *life) wake(in *reader) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.idle = false
+	if l.draining.Load() {
+		in.readAt = 0
+	}
 }
 
 func (l *life) setServer(c net.Conn) {

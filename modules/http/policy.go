@@ -120,6 +120,7 @@ func (p *policy) route(r *Request) *route {
 func (p *policy) requestRules(r *Request, rt *route, strict bool) {
 	d := &r.defects
 	allowed := false
+	r.allowed = rt.Methods
 	for _, m := range rt.Methods {
 		allowed = allowed || r.isMethod(m)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/promethos/promethos/packet"
@@ -54,7 +55,10 @@ func (f *Defect) setting(r *Request) string {
 	if name := f.fieldName(); name != "" {
 		return strings.Replace(s, "[…]", "["+name+"]", 1)
 	}
-	return strings.Replace(s, "…]", r.Method()+"]", 1)
+	if f.Reason == ReasonMethod && r.allowed != nil {
+		return strings.Replace(s, "GET, HEAD, …", strings.Join(append(slices.Clone(r.allowed), r.Method()), ", "), 1)
+	}
+	return s
 }
 
 // refuse answers for a defect and ends the connection.

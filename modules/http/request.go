@@ -13,8 +13,9 @@ import (
 type Request struct {
 	Header
 	method  Token
-	minor   uint8 // of the version 1.x
-	last    bool  // of its connection to the server
+	minor   uint8    // of the version 1.x
+	last    bool     // of its connection to the server
+	allowed []string // methods, of its route
 	target  target
 	host    host
 	framing framing

@@ -52,6 +52,7 @@ func (c *connection) respond(p *pump) (again bool, f Defect) {
 		if c.writeClient(c.out.b) != nil {
 			return false, Defect{}
 		}
+		c.out.b = c.out.b[:0]
 	}
 }
 
@@ -285,7 +286,7 @@ func (c *connection) copyBody(kind BodyKind, held []byte, whole bool) error {
 const joined = 16 << 10
 
 // writeSpan writes octets of the body. They follow what stands in out; what is
-// not much waits for what comes next, unless nothing is there yet.
+// not much waits for what is here already, and is flushed before more is read.
 func (c *connection) writeSpan(kind BodyKind, data []byte) error {
 	if kind == BodyChunked {
 		c.out.chunk(len(data))
@@ -295,10 +296,7 @@ func (c *connection) writeSpan(kind BodyKind, data []byte) error {
 		if kind == BodyChunked {
 			c.out.line()
 		}
-		if c.resBody.done() || len(c.up.unread()) > 0 {
-			return nil
-		}
-		return c.flush()
+		return nil
 	}
 	if err := c.flush(); err != nil {
 		return err

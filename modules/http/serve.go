@@ -90,8 +90,8 @@ func serve(l link, p *policy, b *budget) (parting net.Conn) {
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
 	c.in.conn = l.conn
 	c.states = slices.Grow(c.states, len(l.functions))[:len(l.functions)]
-	c.reqBody.start, c.resBody.start = c.startRequestPace, c.startResponsePace
-	c.life.client = l.conn
+	c.reqBody.start, c.resBody.start, c.resBody.before = c.startRequestPace, c.startResponsePace, c.flush
+	c.life.client, c.life.now = l.conn, l.env.Now
 	if l.onEnd != nil {
 		l.onEnd(c.life.drain, c.life.abort)
 	}
@@ -315,7 +315,7 @@ func (c *connection) readHead() (head []byte, f Defect) {
 		}
 		err := c.in.fill(1)
 		if len(b) == 0 {
-			c.life.wake()
+			c.life.wake(&c.in)
 		}
 		if err != nil {
 			switch {

@@ -281,7 +281,7 @@ func TestMonitor(t *testing.T) {
 			"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", "http.content-length.with-transfer-encoding"},
 		{"bare LF", "GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "reasons: {http.head.bare-lf: repair}"},
 		{"fold", "GET / HTTP/1.1\r\nHost: a\r\nAccept: a\r\n b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nAccept: a   b\r\nConnection: close\r\n\r\n", "obs-fold"},
-		{"method", "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", "methods: [GET, HEAD, PURGE]"},
+		{"method", "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", "methods: [GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, PURGE]"},
 		{"encoded slash", "GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n", "GET /a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", "encoded_slash: keep"},
 		{"percent", "GET /?a=100% HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?a=100%25 HTTP/1.1\r\nHost: a\r\n\r\n", "http.target.percent"},
 		{"blank before colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "http.field.blank-before-colon at octet 20"},
