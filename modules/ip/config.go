@@ -24,6 +24,9 @@ type Config struct {
 	FlowLabel Carry `conf:"flow_label"`
 	// Multicast is for packets to groups, broadcast included; default pass.
 	Multicast Policy `conf:"multicast"`
+	// MTUMin is the least path MTU that an ICMP error may announce, 68 to 1500;
+	// default 68, the least that IPv4 knows. For IPv6 it is 1280 at least.
+	MTUMin uint16 `conf:"mtu_min"`
 	// Martians are networks that no packet comes from, besides those that are none
 	// anywhere.
 	Martians []netip.Prefix `conf:"martians"`
@@ -31,7 +34,7 @@ type Config struct {
 
 // DefaultConfig gives the defaults.
 func DefaultConfig() *Config {
-	return &Config{Protocols: []Protocol{tcp, udp, icmp}, TTLMin: 1, DSCP: keepDSCP}
+	return &Config{Protocols: []Protocol{tcp, udp, icmp}, TTLMin: 1, DSCP: keepDSCP, MTUMin: minMTU4}
 }
 
 // Validate joins everything that is wrong.
@@ -40,8 +43,14 @@ func (c *Config) Validate() error {
 	if c.TTLMin == 0 {
 		errs = append(errs, errors.New("ttl_min: 0 is out of range (1 to 255)"))
 	}
+	if c.MTUMin < minMTU4 || c.MTUMin > maxMTUMin {
+		errs = append(errs, fmt.Errorf("mtu_min: %d is out of range (%d to %d)", c.MTUMin, minMTU4, maxMTUMin))
+	}
 	return errors.Join(errs...)
 }
+
+// maxMTUMin keeps paths over ordinary Ethernet usable.
+const maxMTUMin = 1500
 
 // Protocol is a protocol that IP carries; ICMP stands for both versions.
 type Protocol packet.Protocol

@@ -17,8 +17,9 @@ var (
 		Doc: "an ICMP error of a type that nothing needs, such as redirect or source quench",
 		CVE: []string{"CVE-2020-11902"}, Trips: "none known"})
 	ReasonErrorMTU = newReason(ppf.ReasonInfo{Name: "icmp.mtu", Field: "icmp.mtu", RFC: "8899 §4.6.2",
-		Doc: "the path MTU that the ICMP error announces is below what IP guarantees",
-		CVE: []string{"CVE-2020-11910"}, Trips: "none known"})
+		Doc:   "the path MTU that the ICMP error announces is below what IP guarantees, or below mtu_min",
+		CVE:   []string{"CVE-2020-11910"},
+		Trips: "paths narrower than mtu_min, where that is above 68", Relax: "modules: {ip: {mtu_min: 68}}"})
 )
 
 // Error builds an ICMP error about a connection of a protocol anew: who sent it,

@@ -38,11 +38,12 @@ type filter struct {
 	dscp      DSCP
 	flowLabel Carry
 	multicast Policy
+	mtuMin    uint32
 	martians  []netip.Prefix
 }
 
 func newFilter(c *Config) *filter {
-	f := &filter{ttlMin: c.TTLMin, dscp: c.DSCP, flowLabel: c.FlowLabel, multicast: c.Multicast, martians: c.Martians}
+	f := &filter{ttlMin: c.TTLMin, dscp: c.DSCP, flowLabel: c.FlowLabel, multicast: c.Multicast, mtuMin: uint32(c.MTUMin), martians: c.Martians}
 	for _, p := range c.Protocols {
 		f.protocols[p] = true
 	}
@@ -69,7 +70,25 @@ func (f *filter) Process(x *ppf.Exchange) ppf.Verdict {
 	if v, stop := f.addresses(x); stop {
 		return v
 	}
+	if mtu, ok := announced(x.In); ok && mtu < f.mtuMin {
+		return x.Refuse(ReasonErrorMTU, uint64(mtu))
+	}
 	return f.build(x)
+}
+
+// announced is the path MTU that an ICMP error tells. Routers that say 0 do not know
+// it (RFC 1191 §5).
+func announced(in *packet.Packet) (mtu uint32, ok bool) {
+	switch {
+	case !in.IsICMPError():
+	case in.Has(packet.HasICMPv4):
+		icmp := in.ICMPv4()
+		mtu = uint32(icmp.MTU())
+		return mtu, mtu != 0 && icmp.Type() == packet.ICMPv4Unreachable && icmp.Code() == packet.ICMPv4CodeFragNeeded
+	case in.ICMPv6().Type() == packet.ICMPv6PacketTooBig:
+		return in.ICMPv6().MTU(), true
+	}
+	return 0, false
 }
 
 func ttlOf(in *packet.Packet) uint8 {

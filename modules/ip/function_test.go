@@ -289,13 +289,64 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for _, wrong := range []ppf.KeyValue{
-		set("ttl_min", "0"), set("ttl_min", "256"), set("dscp", "64"), set("dscp", "high"), set("protocols", "sctp"), set("protocols", "0"),
+		set("ttl_min", "0"), set("ttl_min", "256"), set("mtu_min", "67"), set("mtu_min", "1501"), set("dscp", "64"), set("dscp", "high"), set("protocols", "sctp"), set("protocols", "0"),
 		set("protocols", "43"), set("protocols", "58"), set("flow_label", "random"), set("multicast", "some"), set("martians", "198.51.100.7/24"),
 	} {
 		if _, err := b.Engine.Apply(&ppf.Spec{Instances: []ppf.InstanceSpec{everything(wrong)}}); err == nil {
 			t.Errorf("%s: %+v was taken", wrong.Key, wrong.Value)
 		}
 	}
+}
+
+// TestPathMTU: an error that announces less than mtu_min is dropped, for a flow that
+// there is; any other passes with what it says.
+func TestPathMTU(t *testing.T) {
+	for _, tt := range []struct {
+		v6     bool
+		floor  string
+		mtu    uint32
+		reason string
+	}{
+		{false, "68", 67, "icmp.mtu"}, {false, "68", 68, ""}, {false, "576", 575, "icmp.mtu"}, {false, "576", 576, ""}, {false, "576", 0, ""},
+		{true, "68", 1279, "icmp.mtu"}, {true, "68", 1280, ""}, {true, "1400", 1399, "icmp.mtu"}, {true, "1400", 1400, ""},
+	} {
+		ends, router := [2]string{client4, server4}, "198.51.100.9"
+		if tt.v6 {
+			ends, router = [2]string{client6, server6}, "2001:db8:9::1"
+		}
+		in := everything(set("mtu_min", tt.floor))
+		in.Match.Server = []netip.Prefix{netip.MustParsePrefix(server4 + "/32"), netip.MustParsePrefix(server6 + "/128")}
+		b := ppftest.New(t, in)
+		sent := header{src: ends[0], dst: ends[1], ttl: 9}.bytes(t)
+		if action, _ := b.Send(ppf.Forward, sent); action != ppf.Accept {
+			t.Fatalf("%v: %+v", action, b.Engine.ReasonCounts())
+		}
+		check(t, b, ppf.Forward, tooBig(t, router, ends[0], tt.mtu, sent), tt.reason)
+	}
+}
+
+// tooBig is an ICMP error that tells a path MTU.
+func tooBig(t *testing.T, src, dst string, mtu uint32, quoted []byte) []byte {
+	t.Helper()
+	from, to := netip.MustParseAddr(src).AsSlice(), netip.MustParseAddr(dst).AsSlice()
+	buf := gopacket.NewSerializeBuffer()
+	list := []gopacket.SerializableLayer{
+		&layers.IPv4{Version: 4, TTL: 9, Protocol: layers.IPProtocolICMPv4, SrcIP: from, DstIP: to},
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeFragmentationNeeded), Seq: uint16(mtu)},
+		gopacket.Payload(quoted),
+	}
+	if len(from) == 16 {
+		ip := &layers.IPv6{Version: 6, HopLimit: 9, NextHeader: layers.IPProtocolICMPv6, SrcIP: from, DstIP: to}
+		icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypePacketTooBig, 0)}
+		if err := icmp.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		list = []gopacket.SerializableLayer{ip, icmp, gopacket.Payload(append([]byte{byte(mtu >> 24), byte(mtu >> 16), byte(mtu >> 8), byte(mtu)}, quoted...))}
+	}
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(buf.Bytes())
 }
 
 // TestHeader: options go, counted once, and a wrong checksum does not pass, of
