@@ -83,6 +83,9 @@ func TestServerThatStays(t *testing.T) {
 				if req, err := http.ReadRequest(r); err != nil || !req.Close {
 					t.Errorf("the server got %v, %v", req, err)
 				}
+				if !stays {
+					cork(t, c.(*net.TCPConn)) // the FIN is in the segment of the response
+				}
 				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 				if !stays {
 					c.(*net.TCPConn).CloseWrite()
@@ -106,6 +109,22 @@ func TestServerThatStays(t *testing.T) {
 				t.Errorf("the server's connection ended with %v, want %v", err, want)
 			}
 		})
+	}
+}
+
+// cork keeps what is written back until the FIN goes out.
+func cork(t *testing.T, c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := raw.Control(func(fd uintptr) {
+		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, 1); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,11 +2,14 @@ package http
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/promethos/promethos/ppf"
 )
 
 // pool holds connections to the server that serve no client now. In it are only
@@ -101,4 +104,34 @@ func (p *pool) expire() {
 	if p.idle = slices.Delete(p.idle, 0, n); len(p.idle) > 0 {
 		p.wait(time.Duration(p.idle[0].since - old))
 	}
+}
+
+// park leaves the connection to the server to other clients, where they share it.
+// One that was authenticated as a whole belongs to who did that (RFC 4559 §6).
+func (c *connection) park() {
+	if c.link.pool == nil || !c.clean || c.own {
+		return
+	}
+	conn := c.up.conn
+	c.setServer(nil)
+	c.reused, c.clean = false, false
+	if conn.SetDeadline(time.Time{}) == nil {
+		c.link.pool.put(conn, c.link.server)
+	} else {
+		conn.Close()
+	}
+}
+
+// part waits for a server to end a connection that has carried its last exchange,
+// as it was asked to, and resets one that does not: who ends a connection by a FIN
+// first keeps its port in TIME-WAIT for a minute, and a server that never ends one
+// would use up ours.
+func part(conn net.Conn, now int64) {
+	if conn.SetReadDeadline(time.Unix(0, now).Add(lingerTime)) == nil {
+		if _, err := conn.Read(make([]byte, 1)); err == io.EOF {
+			conn.Close()
+			return
+		}
+	}
+	ppf.Abort(conn)
 }

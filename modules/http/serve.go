@@ -37,12 +37,6 @@ type link struct {
 	tally     tally
 }
 
-// tally counts what became of messages; ppf.Session is one.
-type tally interface {
-	Rebuilt(d ppf.Dir, n int64)
-	Refused(d ppf.Dir)
-}
-
 // connection is a client's connection and its own connection to the server.
 type connection struct {
 	link   link
@@ -113,60 +107,12 @@ func serve(l link, p *policy, b *budget) (parting net.Conn) {
 	return parting
 }
 
-// part waits for a server to end a connection that has carried its last exchange,
-// as it was asked to, and resets one that does not: who ends a connection by a FIN
-// first keeps its port in TIME-WAIT for a minute, and a server that never ends one
-// would use up ours.
-func part(conn net.Conn, now int64) {
-	if conn.SetReadDeadline(time.Unix(0, now).Add(lingerTime)) == nil {
-		if _, err := conn.Read(make([]byte, 1)); err == io.EOF {
-			conn.Close()
-			return
-		}
-	}
-	ppf.Abort(conn)
-}
-
-// count counts the messages of an exchange.
-func (c *connection) count() {
-	t := c.link.tally
-	switch {
-	case t == nil:
-	case c.answering:
-		t.Rebuilt(ppf.ClientToServer, c.in.got)
-		if c.refused {
-			t.Refused(ppf.ServerToClient)
-		} else {
-			t.Rebuilt(ppf.ServerToClient, c.up.got)
-		}
-	case c.refused:
-		t.Refused(ppf.ClientToServer)
-	}
-	c.in.got, c.up.got, c.refused = 0, 0, false
-}
-
 // between makes the connection as small as it can be while it is idle.
 func (c *connection) between() {
 	c.in.release()
 	c.up.release()
 	c.giveBack()
 	c.park()
-}
-
-// park leaves the connection to the server to other clients, where they share it.
-// One that was authenticated as a whole belongs to who did that (RFC 4559 §6).
-func (c *connection) park() {
-	if c.link.pool == nil || !c.clean || c.own {
-		return
-	}
-	conn := c.up.conn
-	c.setServer(nil)
-	c.reused, c.clean = false, false
-	if conn.SetDeadline(time.Time{}) == nil {
-		c.link.pool.put(conn, c.link.server)
-	} else {
-		conn.Close()
-	}
 }
 
 func (c *connection) giveBack() {
