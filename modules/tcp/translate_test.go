@@ -281,10 +281,13 @@ func TestUntranslated(t *testing.T) {
 		hook  ppf.Hook
 		local bool
 	}{
-		"keep":            {in: instance("sequence", "keep"), hook: ppf.Forward},
-		"monitor":         {in: change(func(in *ppf.InstanceSpec) { in.Mode = ppf.Monitor }), hook: ppf.Forward},
-		"fail open":       {in: change(func(in *ppf.InstanceSpec) { in.Fail = ppf.FailOpen }), hook: ppf.Forward},
-		"no server":       {in: change(func(in *ppf.InstanceSpec) { in.Match.Server = nil }), hook: ppf.Forward},
+		"keep":      {in: instance("sequence", "keep"), hook: ppf.Forward},
+		"monitor":   {in: change(func(in *ppf.InstanceSpec) { in.Mode = ppf.Monitor }), hook: ppf.Forward},
+		"fail open": {in: change(func(in *ppf.InstanceSpec) { in.Fail = ppf.FailOpen }), hook: ppf.Forward},
+		"no server": {in: change(func(in *ppf.InstanceSpec) { in.Match.Server = nil }), hook: ppf.Forward},
+		"network": {in: change(func(in *ppf.InstanceSpec) {
+			in.Match.Server = []netip.Prefix{netip.PrefixFrom(ppftest.Server4.Addr(), 24)}
+		}), hook: ppf.Forward},
 		"interface":       {in: change(func(in *ppf.InstanceSpec) { in.Match.Out = "eth1" }), hook: ppf.Forward},
 		"pass":            {in: change(func(in *ppf.InstanceSpec) { in.Chain = [2][]string{{"tcp", "pass"}, {"tcp", "pass"}} }), hook: ppf.Forward},
 		"half":            {in: change(func(in *ppf.InstanceSpec) { in.Chain[1] = nil }), hook: ppf.Forward},
