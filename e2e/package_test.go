@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -175,8 +176,14 @@ func TestOwnUser(t *testing.T) {
 			return false, err.Error()
 		}
 		seen[string(buf[:n])] = true
-		return seen["READY=1"] && seen["WATCHDOG=1"], said.String()
+		return seen["READY=1"] && seen["WATCHDOG=1"], fmt.Sprint(seen)
 	})
+	// A systemd that reads no more must not keep the daemon from its work or its end.
+	full := must(net.Dial("unixgram", socket))(t)
+	defer full.Close()
+	for err = nil; err == nil; _, err = full.Write([]byte("full")) {
+		check(t, full.SetWriteDeadline(time.Now().Add(settled)))
+	}
 	if !reaches(t, l.Client, addr) {
 		t.Error("the server cannot be reached")
 	}

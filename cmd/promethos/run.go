@@ -143,6 +143,10 @@ func watchdog(ctx context.Context, d *daemon.Daemon) {
 	}
 }
 
+// notifyWithin is how long systemd may take to take a message: one that does not
+// read keeps the daemon neither from its work nor from its end.
+const notifyWithin = time.Second
+
 // notify tells systemd, if it started us (sd_notify(3)).
 func notify(state string) {
 	path := os.Getenv("NOTIFY_SOCKET")
@@ -155,7 +159,11 @@ func notify(state string) {
 		return
 	}
 	defer c.Close()
-	if _, err := c.Write([]byte(state)); err != nil {
+	err = c.SetWriteDeadline(time.Now().Add(notifyWithin))
+	if err == nil {
+		_, err = c.Write([]byte(state))
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "promethos: sd_notify: %v\n", err)
 	}
 }
