@@ -214,9 +214,7 @@ func (d *daemon) accounted(t *testing.T) stats {
 func (d *daemon) counted(t *testing.T, reason string) (n uint64) {
 	t.Helper()
 	for _, r := range d.reasons(t) {
-		// Where fragments are put together, what is wrong with them has a name below
-		// the one for fragments.
-		if r.Reason == reason || reason == "ip.fragment" && strings.HasPrefix(r.Reason, reason+".") {
+		if r.Reason == reason {
 			n += r.Count
 		}
 	}

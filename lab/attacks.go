@@ -158,17 +158,17 @@ func ipAttacks() []Attack {
 		{Name: "ip-reserved-flag", Reason: "ip.reserved-cleared", Repairable: true, About: "a SYN with the reserved bit of the IP header set",
 			build:  packet4(nil, ip4DF|ip4Evil),
 			defect: func(s sighting) bool { return !s.v6 && s.ip[6]&(ip4Evil>>8) != 0 }},
-		{Name: "tiny-fragment", Reason: "ip.fragment", About: "a SYN whose flags hide in the second fragment (RFC 1858)",
+		{Name: "tiny-fragment", Reason: "ip.fragment.tiny", About: "a SYN whose flags hide in the second fragment (RFC 1858)",
 			build: func(e AttackEnv, mark uint16) [][]byte {
 				b := e.segment(syn, mark).bytes(e.Source4, e.Server4)
 				return fragments(e, mark, piece{0, true, b[:8]}, piece{8, false, b[8:]})
 			}, defect: isFragment},
-		{Name: "overlapping-fragments", Reason: "ip.fragment", About: "a SYN in two fragments that disagree about the same bytes (RFC 1858)",
+		{Name: "overlapping-fragments", Reason: "ip.fragment.overlap", About: "a SYN in two fragments that disagree about the same bytes (RFC 1858)",
 			build: func(e AttackEnv, mark uint16) [][]byte {
-				b := e.segment(syn, mark).bytes(e.Source4, e.Server4)
+				b := append(e.segment(syn, mark).bytes(e.Source4, e.Server4), make([]byte, 60)...)
 				rewritten := bytes.Clone(b[8:])
 				rewritten[5] = flagRST
-				return fragments(e, mark, piece{0, true, b[:16]}, piece{8, false, rewritten})
+				return fragments(e, mark, piece{0, true, b[:56]}, piece{8, false, rewritten})
 			}, defect: isFragment},
 		{Name: "fragment-beyond-64k", Reason: "ip.fragment.beyond-end", About: "a later fragment that ends beyond the greatest IP packet (ping of death)",
 			build: func(e AttackEnv, mark uint16) [][]byte {
@@ -211,7 +211,7 @@ func ip6Attacks() []Attack {
 			"a SYN behind a routing header of type 0 (CVE-2020-11897)"),
 		attack("ip6-atomic-fragment", "ip6.extension-removed", true, protoFragment, fragmentHeader(protoTCP, 0, false, attackSeq),
 			"a SYN behind the fragment header of a packet that is whole (RFC 6946)"),
-		{Name: "ip6-fragments", Reason: "ip.fragment", IPv6: true, About: "a SYN in two IPv6 fragments (RFC 7112)",
+		{Name: "ip6-fragments", Reason: "ip.fragment.tiny", IPv6: true, About: "a SYN in two IPv6 fragments (RFC 7112)",
 			build: func(e AttackEnv, mark uint16) [][]byte {
 				b := e.segment(syn, mark).bytes(e.Source6, e.Server6)
 				part := func(offset uint16, more bool, data []byte) []byte {
