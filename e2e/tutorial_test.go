@@ -46,7 +46,7 @@ func TestTutorial(t *testing.T) {
 			}
 			if strings.Contains(line, "module test") {
 				tests++
-				if strings.Count(string(out), "ok ") != 2 || strings.Contains(string(out), "FAILED") {
+				if strings.Count(string(out), "ok ") != 3 || strings.Contains(string(out), "FAILED") {
 					t.Errorf("%s:\n%s", line, out)
 				}
 			}

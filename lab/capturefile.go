@@ -60,6 +60,11 @@ func ReadCapture(path string) ([]Frame, error) {
 		return nil, err
 	}
 	defer file.Close()
+	return ParseCapture(path, file)
+}
+
+// ParseCapture is ReadCapture of what a file holds; path names it in errors.
+func ParseCapture(path string, file io.Reader) ([]Frame, error) {
 	r := bufio.NewReader(file)
 	magic, err := r.Peek(len(pcapngMagic))
 	if err != nil {

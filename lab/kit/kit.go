@@ -27,7 +27,7 @@ type Options struct {
 	Module    string // its file
 	Scenarios []*Scenario
 	// Recorded are frames of captures, which go through the chain of each scenario
-	// as if they belonged to it.
+	// as if they belonged to it; the kit has some of its own besides.
 	Recorded []lab.Frame
 	Fuzz     int // packets made of each scenario's; 0 for none
 	Seed     uint64
@@ -45,6 +45,11 @@ func Run(ctx context.Context, o Options) (checks []Check, err error) {
 	if len(o.Scenarios) == 0 {
 		return nil, errors.New("there is no scenario: it says which chain the module belongs to")
 	}
+	own, err := ownFrames()
+	if err != nil {
+		return nil, err
+	}
+	o.Recorded = slices.Concat(own, o.Recorded)
 	for _, s := range o.Scenarios {
 		list, err := runScenario(ctx, o, s)
 		if err != nil {

@@ -1,6 +1,8 @@
 package kit
 
 import (
+	"bytes"
+	_ "embed" // the kit's own capture
 	"net/netip"
 	"slices"
 
@@ -8,6 +10,17 @@ import (
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
+
+// ownCapture was recorded between two kernels: HTTP over IPv4 and IPv6, a port that
+// refuses, DNS and other datagrams, echoes, fragments.
+//
+//go:embed recorded.pcap
+var ownCapture []byte
+
+// ownFrames are the frames of the kit's own capture.
+func ownFrames() ([]lab.Frame, error) {
+	return lab.ParseCapture("of the kit", bytes.NewReader(ownCapture))
+}
 
 // replayed sends the bytes of captured TCP connections: those of each client, to a
 // server that answers with what the captured one sent.
