@@ -252,29 +252,30 @@ func (g *guest) message(b *binding, j *messageJob) error {
 	j.put(d, b.handle, g.now)
 	putStorage(d, bytes)
 	g.job = j
-	_, err = g.call(g.judgeMessage, g.m.manifest.Limits.Fuel, 1)
+	verdict, r, err := g.judgeSession(g.judgeMessage, bytes)
 	g.job = nil
 	if err != nil {
 		return err
 	}
-	// Memory may have grown and moved.
-	if d, err = g.descriptor(); err != nil {
-		return err
-	}
-	copy(bytes, d[dStorage:])
-	if g.stop {
-		return nil
-	}
-	switch v := d[dVerdict]; v {
+	switch verdict {
 	case byte(ppf.Accept):
 	case byte(ppf.Drop):
-		r, ok := g.m.reason(le.Uint32(d[dReason:]))
-		if !ok {
-			return errNoReason(le.Uint32(d[dReason:]))
+		code, err := g.code()
+		if err != nil {
+			return err
 		}
-		j.refuse(r, le.Uint16(d[dCode:]))
+		j.refuse(r, code)
 	default:
-		return errVerdict(v)
+		return errVerdict(verdict)
 	}
 	return nil
+}
+
+// code is the status code that the guest has written for a refusal.
+func (g *guest) code() (uint16, error) {
+	d, err := g.descriptor()
+	if err != nil {
+		return 0, err
+	}
+	return le.Uint16(d[dCode:]), nil
 }

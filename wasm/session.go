@@ -3,6 +3,8 @@ package wasm
 import (
 	"sync"
 
+	"github.com/tetratelabs/wazero/api"
+
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 )
@@ -138,4 +140,29 @@ func sessionFinding(j *messageJob, c *filter, r ppf.Reason) (stop bool) {
 		c.pair.end(packet.ReasonNone)
 	}
 	return stop
+}
+
+// judgeSession calls a function of the guest's that judges a message or a stream,
+// whose descriptor is written, with the bytes that are kept with the session. It
+// gives the verdict, and the reason of a drop.
+func (g *guest) judgeSession(f api.Function, kept []byte) (verdict byte, r ppf.Reason, err error) {
+	if _, err = g.call(f, g.m.manifest.Limits.Fuel, 1); err != nil {
+		return 0, r, err
+	}
+	// Memory may have grown and moved.
+	d, err := g.descriptor()
+	if err != nil {
+		return 0, r, err
+	}
+	copy(kept, d[dStorage:])
+	if g.stop {
+		return byte(ppf.Accept), r, nil
+	}
+	if verdict = d[dVerdict]; verdict == byte(ppf.Drop) {
+		var ok bool
+		if r, ok = g.m.reason(le.Uint32(d[dReason:])); !ok {
+			return 0, r, errNoReason(le.Uint32(d[dReason:]))
+		}
+	}
+	return verdict, r, nil
 }

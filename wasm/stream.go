@@ -350,31 +350,19 @@ func (g *guest) stream(b *binding, c *filter) error {
 	c.put(d, b.handle, g.now)
 	putStorage(d, bytes)
 	g.flow = c
-	_, err = g.call(g.judgeStream, g.m.manifest.Limits.Fuel, 1)
+	verdict, r, err := g.judgeSession(g.judgeStream, bytes)
 	g.flow = nil
 	if err != nil {
 		return err
 	}
-	// Memory may have grown and moved.
-	if d, err = g.descriptor(); err != nil {
-		return err
-	}
-	copy(bytes, d[dStorage:])
-	if g.stop {
-		return nil
-	}
-	switch v := d[dVerdict]; v {
+	switch verdict {
 	case byte(ppf.Accept):
 	case verdictClose:
 		c.close()
 	case byte(ppf.Drop):
-		r, ok := g.m.reason(le.Uint32(d[dReason:]))
-		if !ok {
-			return errNoReason(le.Uint32(d[dReason:]))
-		}
 		c.drop(r)
 	default:
-		return errVerdict(v)
+		return errVerdict(verdict)
 	}
 	return nil
 }

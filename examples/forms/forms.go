@@ -153,6 +153,15 @@ func (p *page) rebuild(text string) (built string, r pfm.Reason) {
 	return string(out), 0
 }
 
+// more marks the characters that a shell, a database or a browser takes for more
+// than text.
+var more = func() (marks [128]bool) {
+	for _, c := range "\"'`;|&$<>\\(){}*?#%\x7f" {
+		marks[c] = true
+	}
+	return marks
+}()
+
 // fits tells whether a value is of a kind.
 func fits(value, kind string) bool {
 	for i, c := range value {
@@ -165,9 +174,9 @@ func fits(value, kind string) bool {
 		case "word":
 			ok = letter || digit || c == '_'
 		case "name": // of a host, an address, a file without a folder
-			ok = letter || digit || strings.ContainsRune("_.:-", c) && i > 0
-		case "text": // nothing that a shell, a database or a browser takes for more
-			ok = c >= ' ' && c != 0x7f && c != utf8.RuneError && !strings.ContainsRune("\"'`;|&$<>\\(){}*?#%", c)
+			ok = letter || digit || i > 0 && (c == '.' || c == ':' || c == '-' || c == '_')
+		case "text":
+			ok = c >= ' ' && c != utf8.RuneError && (c >= 128 || !more[c])
 		}
 		if !ok {
 			return false
