@@ -341,6 +341,9 @@ func TestTransparentBlock(t *testing.T) {
 func TestTransparentAfterwards(t *testing.T) {
 	l := up(t, lab.Options{})
 	check(t, l.Client.Sysctl("net/ipv4/ip_local_port_range", "40000 40003"))
+	// The server does not wait itself: it has seen the proxy's timestamps, and those
+	// of the client's kernel may be older (RFC 6191 §2).
+	check(t, l.Server.Sysctl("net/ipv4/tcp_max_tw_buckets", "0"))
 	p := origin(t, l.Server, "[::]:0")
 	exchange := func() {
 		t.Helper()
