@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/promethos/promethos/lab"
 )
@@ -336,6 +337,27 @@ func TestTransparentBlock(t *testing.T) {
 	}
 }
 
+// connected counts the sockets of connections to a port of a host.
+func connected(t *testing.T, h *lab.Host, p uint16) (n int) {
+	t.Helper()
+	const listening = 10 // TCP_LISTEN (include/net/tcp_states.h)
+	check(t, h.Do(func() error {
+		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+			list, err := netlink.SocketDiagTCP(family)
+			if err != nil {
+				return err
+			}
+			for _, s := range list {
+				if s.ID.SourcePort == p && s.State != listening {
+					n++
+				}
+			}
+		}
+		return nil
+	}))
+	return n
+}
+
 // TestTransparentAfterwards takes the proxy out of the way of clients that use the
 // ports again on which it waits in TIME-WAIT: their packets are forwarded.
 func TestTransparentAfterwards(t *testing.T) {
@@ -355,6 +377,10 @@ func TestTransparentAfterwards(t *testing.T) {
 				check(t, c.Close())
 			}
 		}
+		eventually(t, "every connection over for the server", func() (bool, string) {
+			n := connected(t, l.Server, p)
+			return n == 0, fmt.Sprintf("%d are left", n)
+		})
 	}
 	one := ended(l.Server, p, "relay", "")
 	d := start(t, l, one)
