@@ -43,12 +43,12 @@ func (c *wire) side(i int, local, remote netip.AddrPort) *side {
 }
 
 // settled reports whether everything that was written to the engine has been read,
-// and it waits for more, or whether the connection is over.
+// and it waits for more. A reset settles nothing: the session ends behind it.
 func (c *wire) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &c.flows[farSide]
-	return c.reset || len(f.b) == 0 && (f.waiting || f.ended)
+	return !c.reset && len(f.b) == 0 && (f.waiting || f.ended)
 }
 
 // hasEnded reports whether nothing more comes for the side.
@@ -66,12 +66,18 @@ func (c *wire) wake() {
 }
 
 // take gives what has come for a side so far.
-func (c *wire) take(i int) (b []byte, reset bool) {
+func (c *wire) take(i int) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b = c.flows[i].b
+	b := c.flows[i].b
 	c.flows[i].b = nil
-	return b, c.reset
+	return b
+}
+
+func (c *wire) isReset() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reset
 }
 
 // side is one side of a wire.

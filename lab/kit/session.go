@@ -164,8 +164,7 @@ func (c *session) send(step *Step) (ok bool, got []byte) {
 		}
 		c.settle()
 	}
-	got, reset := to.take(nearSide)
-	return !reset, got
+	return !to.isReset() && !from.isReset(), to.take(nearSide)
 }
 
 // pass lets time pass.
