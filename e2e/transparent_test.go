@@ -371,7 +371,7 @@ func TestTransparentAfterwards(t *testing.T) {
 		t.Helper()
 		for _, f := range families {
 			for range 8 {
-				c := must(l.Client.Dial(within(t, patience/6), f.network, hostPort(l.Server, f.network, p)))(t)
+				c := redial(t, l.Client, f.network, hostPort(l.Server, f.network, p))
 				must(io.WriteString(c, "GET / HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n"))(t)
 				must(io.ReadAll(c))(t)
 				check(t, c.Close())
