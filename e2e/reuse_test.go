@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/promethos/promethos/lab"
 )
 
@@ -67,4 +69,31 @@ func TestPortReuse(t *testing.T) {
 	if n := d.accounted(t).Connections; n > 2*4 {
 		t.Errorf("%d connections in the table, want one for each of 4 ports and 2 families", n)
 	}
+}
+
+// TestForgottenConnection: a client loses a connection without a word, as when its
+// power fails, and opens a new one from the same port through a proxy that has
+// never seen the old one. The server says that it still has that, the client resets
+// it, and the new one opens (RFC 9293 §3.5.1).
+func TestForgottenConnection(t *testing.T) {
+	l := up(t, lab.Options{})
+	// The server's kernel accepts connections, and nobody reads from them.
+	listener := must(l.Server.Listen(t.Context(), "tcp", "[::]:0"))(t)
+	t.Cleanup(func() { check(t, listener.Close()) })
+	p := port(t, listener.Addr().String())
+	old := map[string]net.Addr{}
+	for _, f := range families {
+		c := must(l.Client.Dial(within(t, patience), f.network, hostPort(l.Server, f.network, p)))(t)
+		old[f.name] = c.LocalAddr()
+		// A socket under repair is closed without a segment (tcp.c, tcp_close).
+		raw := must(c.(*net.TCPConn).SyscallConn())(t)
+		check(t, raw.Control(func(fd uintptr) { check(t, unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_REPAIR, 1)) }))
+		check(t, c.Close())
+	}
+	d := withServer(t, l, "forward", p, notAdopting)
+	for _, f := range families {
+		c := must(l.Client.DialFrom(within(t, patience), f.network, old[f.name].String(), hostPort(l.Server, f.network, p)))(t)
+		check(t, c.Close())
+	}
+	undisturbed(t, d)
 }

@@ -84,6 +84,7 @@ var rows = [numEvents][numStates][]cell{
 		Established: {{[]State{SynReceived, Established, FinSent}, Established}}, // late: the handshake's ACK was lost
 	},
 	evAck: {
+		Silent:      {{[]State{SynSent}, Silent}}, // about an earlier connection
 		SynSent:     {{openPeer, Established}},
 		SynReceived: {{[]State{SynSent}, SynReceived}, {openPeer, Established}},
 		Established: {{anyPeer[1:], Established}},

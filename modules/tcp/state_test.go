@@ -10,13 +10,13 @@ import (
 
 // TestTransitions lists every cell of the table: per event and sender's state,
 // what follows for each state of the peer, in the order SILENT, SYN-SENT,
-// SYN-RECEIVED, ESTABLISHED, FIN-SENT, RESET. A dash refuses.
+// SYN-RECEIVED, ESTABLISHED, FIN-SENT, RESET. A dash refuses, a dot stays SILENT.
 func TestTransitions(t *testing.T) {
-	letters := map[byte]State{'-': Invalid, 'S': SynSent, 'R': SynReceived, 'E': Established, 'F': FinSent, 'X': Reset}
+	letters := map[byte]State{'-': Invalid, '.': Silent, 'S': SynSent, 'R': SynReceived, 'E': Established, 'F': FinSent, 'X': Reset}
 	want := map[event]map[State]string{
 		evSyn:    {Silent: "SS----", SynSent: "SSS---", SynReceived: "-RR---", Established: "------", FinSent: "------", Reset: "------"},
 		evSynAck: {Silent: "-R----", SynSent: "-RR---", SynReceived: "-RRRR-", Established: "--EEE-", FinSent: "------", Reset: "------"},
-		evAck:    {Silent: "------", SynSent: "--EEEE", SynReceived: "-REEEE", Established: "-EEEEE", FinSent: "--FFFF", Reset: "--EEEE"},
+		evAck:    {Silent: "-.----", SynSent: "--EEEE", SynReceived: "-REEEE", Established: "-EEEEE", FinSent: "--FFFF", Reset: "--EEEE"},
 		evFin:    {Silent: "------", SynSent: "--FFFF", SynReceived: "-RFFFF", Established: "-FFFFF", FinSent: "--FFFF", Reset: "--FFFF"},
 		evRst:    {Silent: "-X----", SynSent: "XXXXXX", SynReceived: "XXXXXX", Established: "XXXXXX", FinSent: "XXXXXX", Reset: "XXXXXX"},
 	}

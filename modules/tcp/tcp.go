@@ -224,6 +224,9 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 		}
 		return h.refuse(x, ReasonState, uint64(flags), seg, to), true
 	}
+	if state == Silent {
+		return h.aboutEarlier(x, seg, to)
+	}
 	if !x.Instance.Half() {
 		if r, n := h.check(x.Dir, seg, from, to); r != packet.ReasonNone {
 			if r == ReasonReset && h.challenged(x.Dir, n) || seg.ev == evSyn {
@@ -252,6 +255,21 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	}
 	x.SetDeadline(x.Now + t.timeout[p])
 	x.GiveWay(x.Now + t.evictIdle[p])
+	return ppf.Verdict{}, false
+}
+
+// aboutEarlier lets the answer to a SYN pass that is about an earlier connection on the
+// same ports, which its sender still has: the one who opens the new connection
+// resets the old one by the number that is acknowledged, and its next SYN finds
+// the ports free (RFC 9293 §3.5.1, RFC 5961 §4.2). Nothing else in it is of use.
+func (h *History) aboutEarlier(x *ppf.Exchange, seg *segment, peer State) (ppf.Verdict, bool) {
+	if seg.length > 0 {
+		return h.refuse(x, ReasonState, uint64(seg.header.Flags), seg, peer), true
+	}
+	seg.header.Options = packet.TCPOptions{}
+	from := &h.side[x.Dir]
+	from.acked, from.edge, from.acks = seg.ack, seg.ack, true // until its SYN
+	h.write(x.Dir, seg)
 	return ppf.Verdict{}, false
 }
 

@@ -153,7 +153,7 @@ func TestOtherLives(t *testing.T) {
 		}
 		step(t, b, cs(syn), "")
 		step(t, b, cs(ack), "tcp.state")
-		step(t, b, sc(ack), "tcp.state")
+		step(t, b, at(sc(ack), 0, 1), "tcp.state")
 		step(t, b, sc(fin|ack), "tcp.state")
 	})
 	t.Run("IPv6", func(t *testing.T) {
@@ -194,6 +194,34 @@ func TestSynInConnection(t *testing.T) {
 	step(t, b, answer, "")
 	step(t, b, lost, "")
 	wantState(t, b, "SYN-SENT")
+}
+
+// TestEarlierConnection: a server that still has an earlier connection of the
+// client's port says so, and the client resets that one (RFC 9293 §3.5.1).
+func TestEarlierConnection(t *testing.T) {
+	for _, sequence := range []string{"keep", "translate"} {
+		t.Run(sequence, func(t *testing.T) {
+			b := ppftest.New(t, instance("sequence", sequence))
+			_, begun := decode(t, step(t, b, cs(syn), ""))
+			shift := begun.Seq - uint32(cs(syn).Seq) // of the client's numbers
+			answer := sc(ack)
+			answer.Ack = packet.Seq(7_000_000 + shift)
+			answer.Options = packet.TCPOptions{Has: packet.OptSACK, NumSACK: 1, SACK: [4]packet.SACKBlock{{Left: 1, Right: 2}}}
+			_, told := decode(t, step(t, b, answer, ""))
+			if told.Ack != 7_000_000 || !told.ACK || told.SYN || told.RST || len(told.Options) > 0 {
+				t.Fatalf("the client is told %+v", told)
+			}
+			wantState(t, b, "SYN-SENT")
+			wrong, right := cs(rst), cs(rst)
+			wrong.Seq, right.Seq = 7_000_001, 7_000_000
+			step(t, b, wrong, "tcp.reset")
+			if _, got := decode(t, step(t, b, right, "")); got.Seq != uint32(answer.Ack) || !got.RST {
+				t.Errorf("the server is told %+v", got)
+			}
+			open(t, b)
+			b.Accounted()
+		})
+	}
 }
 
 func TestWhoOpens(t *testing.T) {

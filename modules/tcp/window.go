@@ -62,7 +62,7 @@ func (h *History) check(d ppf.Dir, s *segment, own, peer State) (ppf.Reason, pac
 		}
 		return packet.ReasonNone, 0
 	case evRst:
-		return h.checkReset(d, s, own)
+		return h.checkReset(d, s, own, peer)
 	case evSynAck:
 		return h.checkSynAck(d, s, peer)
 	}
@@ -122,8 +122,9 @@ func (h *History) checkSynAck(d ppf.Dir, s *segment, peer State) (ppf.Reason, pa
 // checkReset lets a RST pass that certainly comes from one who sees the
 // connection: its number is the one that the receiver waits for, or the one
 // behind all that was sent (RFC 5961 §3.2). One that answers a SYN acknowledges
-// it (RFC 9293 §3.10.7.3).
-func (h *History) checkReset(d ppf.Dir, s *segment, own State) (ppf.Reason, packet.Seq) {
+// it (RFC 9293 §3.10.7.3). When both sides have ended, one that answers an
+// acknowledgment which was overtaken ends nothing any more.
+func (h *History) checkReset(d ppf.Dir, s *segment, own, peer State) (ppf.Reason, packet.Seq) {
 	from, to := &h.side[d], &h.side[d.Other()]
 	switch {
 	case own == Silent:
@@ -133,6 +134,7 @@ func (h *History) checkReset(d ppf.Dir, s *segment, own State) (ppf.Reason, pack
 	case !from.seen && !to.acks: // nothing to compare with
 	case from.seen && s.seq == from.end, to.acks && s.seq == to.acked:
 	case !h.fromStart && !to.acks: // its sender may have sent more than we saw
+	case own == FinSent && peer == FinSent && !s.seq.After(from.end) && !s.seq.Before(from.end-packet.Seq(to.maxWin)-slack-1):
 	default:
 		return ReasonReset, s.seq
 	}

@@ -155,6 +155,17 @@ func TestResets(t *testing.T) {
 		step(t, b, sc(rst|ack), "")
 		wantState(t, b, "CLOSED")
 	})
+	t.Run("when both have ended", func(t *testing.T) {
+		b := ppftest.New(t, instance())
+		open(t, b)
+		step(t, b, at(sc(ack), 0, 100), "")
+		step(t, b, at(sc(fin|ack), 100, 0), "")
+		step(t, b, at(sc(rst), 50, 0), "tcp.reset")
+		step(t, b, acking(cs(fin|ack), 101), "")
+		step(t, b, at(sc(rst), 102, 0), "tcp.reset")
+		step(t, b, at(sc(rst), 50, 0), "") // for an acknowledgment that came late
+		b.Accounted()
+	})
 	t.Run("challenges are limited", func(t *testing.T) {
 		b := ppftest.New(t, instance())
 		open(t, b)
