@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"os/exec"
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/lab"
@@ -38,6 +39,17 @@ func nfqueue(ctx context.Context, o Options) (r *Result, err error) {
 			return r, err
 		}
 		r.Rows = append(r.Rows, done)
+	}
+	if _, err := exec.LookPath("iperf3"); err != nil {
+		r.Skipped = append(r.Skipped, err.Error())
+	} else {
+		for reverse, name := range []string{"tcp, 1 stream of iperf3 up", "tcp, 1 stream of iperf3 down"} {
+			done, err := measure(Row{Name: name, Against: plain, Unit: "bit/s"}, o.Runs, sites["tcp"].iperf3(ctx, o.Duration, reverse == 1), sites[""].iperf3(ctx, o.Duration, reverse == 1))
+			if err != nil {
+				return r, err
+			}
+			r.Rows = append(r.Rows, done)
+		}
 	}
 	small, err := measure(Row{Name: "udp, small packets", Against: plain, Unit: "1/s"}, o.Runs, sites["udp"].packets(ctx, o.Duration), sites[""].packets(ctx, o.Duration))
 	if err != nil {
