@@ -69,7 +69,7 @@ func (d *Daemon) putAdded(a addition, yaml string) (control.ReloadResult, error)
 		others = append(others, a)
 	}
 	d.added = others
-	if r.Problems = d.withAdded(&spec); len(r.Problems) > 0 {
+	if r.Problems = append(r.Problems, d.withAdded(&spec)...); len(r.Problems) > 0 {
 		d.added = before
 		return r, nil
 	}
