@@ -5,6 +5,8 @@
 set -euo pipefail
 folder=$1 package=$2 configuration=$3 watchdog=$4
 
+# What a machine may refuse, to root as well, is told by the status.
+trap 'exit 77' ERR
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$folder"
 mkdir "$folder"/{upper,work,root}
@@ -26,15 +28,31 @@ cp "$package" "$root/run/promethos.deb"
 mkdir -p "$root/etc/promethos" "$root/etc/systemd/system/promethos.service.d"
 install -m 644 "$configuration" "$root/etc/promethos/promethos.yaml"
 printf '[Service]\nWatchdogSec=%s\n' "$watchdog" >"$root/etc/systemd/system/promethos.service.d/watchdog.conf"
+# Tells whether services can have what ours want, apart from ours.
+cat >"$root/etc/systemd/system/sandbox.service" <<UNIT
+[Unit]
+DefaultDependencies=no
+After=local-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectSystem=strict
+[Install]
+WantedBy=sysinit.target
+UNIT
 
 cd "$root"
 pivot_root . run/old
+trap - ERR
 # What else this machine runs is not of interest here.
 rm -f /etc/systemd/system/*.target.wants/*
 ln -sf /dev/null /etc/systemd/system/console-getty.service
 # Nobody reads the manual here: its index takes longer than all the rest.
 printf 'no-triggers\nforce-unsafe-io\n' >/etc/dpkg/dpkg.cfg.d/promethos
 dpkg -i /run/promethos.deb
-systemctl enable promethos.service promethos-block.service
+systemctl enable sandbox.service promethos.service promethos-block.service
 umount -l /run/old
 exec env -i container=promethos PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal --unit=multi-user.target </dev/null
