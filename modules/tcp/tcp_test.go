@@ -199,26 +199,42 @@ func TestSynInConnection(t *testing.T) {
 // TestEarlierConnection: a server that still has an earlier connection of the
 // client's port says so, and the client resets that one (RFC 9293 §3.5.1).
 func TestEarlierConnection(t *testing.T) {
-	for _, sequence := range []string{"keep", "translate"} {
-		t.Run(sequence, func(t *testing.T) {
-			b := ppftest.New(t, instance("sequence", sequence))
-			_, begun := decode(t, step(t, b, cs(syn), ""))
-			shift := begun.Seq - uint32(cs(syn).Seq) // of the client's numbers
+	for _, tt := range []struct {
+		name  string
+		in    ppf.InstanceSpec
+		hooks [2]ppf.Hook // of the client's and of the server's packets
+	}{
+		{"numbers kept", instance("sequence", "keep"), [2]ppf.Hook{ppf.Forward, ppf.Forward}},
+		{"numbers translated", translating(ppf.Forward), flowHooks[ppf.Forward]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			const old = 7_000_000 // what the server waits for, as the client would say it
+			b := translated(t, tt.in)
+			shift := pass(t, b, tt.hooks[0], cs(syn)).Seq() - cs(syn).Seq
+			if moved := shift != 0; moved != (tt.hooks[0] == ppf.Prerouting) {
+				t.Fatalf("the client's numbers are moved by %d", shift)
+			}
 			answer := sc(ack)
-			answer.Ack = packet.Seq(7_000_000 + shift)
+			answer.Ack = old + shift
 			answer.Options = packet.TCPOptions{Has: packet.OptSACK, NumSACK: 1, SACK: [4]packet.SACKBlock{{Left: 1, Right: 2}}}
-			_, told := decode(t, step(t, b, answer, ""))
-			if told.Ack != 7_000_000 || !told.ACK || told.SYN || told.RST || len(told.Options) > 0 {
-				t.Fatalf("the client is told %+v", told)
+			told := pass(t, b, tt.hooks[1], answer)
+			if told.Ack() != old || told.Flags() != ack || told.HeaderLen() != packet.TCPMinLen {
+				t.Fatalf("the client is told: flags %v, ack %d, header of %d bytes", told.Flags(), told.Ack(), told.HeaderLen())
+			}
+			if moved := told.Seq() != answer.Seq; moved != (shift != 0) {
+				t.Errorf("the client is told number %d, the server's is %d", told.Seq(), answer.Seq)
 			}
 			wantState(t, b, "SYN-SENT")
 			wrong, right := cs(rst), cs(rst)
-			wrong.Seq, right.Seq = 7_000_001, 7_000_000
-			step(t, b, wrong, "tcp.reset")
-			if _, got := decode(t, step(t, b, right, "")); got.Seq != uint32(answer.Ack) || !got.RST {
-				t.Errorf("the server is told %+v", got)
+			wrong.Seq, right.Seq = old+1, old
+			if action, _ := b.Send(tt.hooks[0], wrong.Bytes(t)); action != ppf.Drop || b.Count("tcp.reset", ppf.OutcomeDrop) != 1 {
+				t.Errorf("a RST with another number: %v; %+v", action, b.Engine.ReasonCounts())
 			}
-			open(t, b)
+			if told := pass(t, b, tt.hooks[0], right); told.Seq() != answer.Ack || told.Flags() != rst {
+				t.Errorf("the server is told: flags %v, seq %d", told.Flags(), told.Seq())
+			}
+			pass(t, b, tt.hooks[0], cs(syn))
+			wantState(t, b, "SYN-SENT")
 			b.Accounted()
 		})
 	}
