@@ -326,24 +326,32 @@ type Echo struct {
 	ID, Seq uint16
 }
 
-// Emit sends an extra packet. It reports false where it cannot be built or the
-// instance's limit of answers is reached.
-func (x *Exchange) Emit(e Extra) bool {
-	x.host.OutIP(ExtraPacket, &e.IP)
+// Emit sends an extra packet beside the one that is judged. It reports false where
+// it cannot be built or the instance's limit of answers is reached.
+func (x *Exchange) Emit(e Extra) bool { return e.send(x.host) }
+
+// Emit sends an extra packet, from Timer or beside the packet that is judged. One of
+// a timer goes where those went that the timer was set with. It reports false where it
+// cannot be built, where the instance's limit of answers is reached, and in an inline
+// instance for a timer that no packet has set.
+func (b *Binding) Emit(e Extra) bool { return e.send(b.host) }
+
+func (e *Extra) send(h Host) bool {
+	h.OutIP(ExtraPacket, &e.IP)
 	switch {
 	case e.TCP != nil:
-		x.host.OutTCP(ExtraPacket, e.TCP)
+		h.OutTCP(ExtraPacket, e.TCP)
 	case e.UDP != nil:
-		x.host.OutUDP(ExtraPacket, e.UDP[0], e.UDP[1])
+		h.OutUDP(ExtraPacket, e.UDP[0], e.UDP[1])
 	case e.Echo != nil:
 		version := uint8(4)
 		if e.IP.Dst.Is6() {
 			version = 6
 		}
-		x.host.OutEcho(ExtraPacket, version, e.Echo.Request, e.Echo.ID, e.Echo.Seq)
+		h.OutEcho(ExtraPacket, version, e.Echo.Request, e.Echo.ID, e.Echo.Seq)
 	}
-	x.host.OutPayload(ExtraPacket, e.Payload)
-	return x.host.Emit(0) == 0
+	h.OutPayload(ExtraPacket, e.Payload)
+	return h.Emit(ExtraPacket) == 0
 }
 
 // Answer writes a verdict into the descriptor; it is for hosts.

@@ -239,22 +239,12 @@ func (x *Exchange) SendReceived() {
 // Emit sends an extra packet through the source; it never comes back to a hook
 // of ours. It allocates.
 func (x *Exchange) Emit(out *packet.Out) error {
-	if err := x.emit(out); err != nil {
+	from := x.Ingress()
+	if err := x.worker.engine.emitFrom(&from, out); err != nil {
 		return err
 	}
 	x.worker.countersOf(x.Instance).flow[x.Dir].Emitted++
 	return nil
-}
-
-func (x *Exchange) emit(out *packet.Out) error {
-	if x.frame.Wire != nil {
-		return x.emitFrame(out)
-	}
-	head, err := out.Encode(make([]byte, packet.MaxHeaders))
-	if err != nil {
-		return err
-	}
-	return x.worker.engine.emit(append(head, out.Payload()...))
 }
 
 // Drops says whether Refuse with this reason drops the packet. In monitor it

@@ -142,6 +142,23 @@ func (h *ModuleHost) registered(f *UserFunction) {
 	h.engine.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("PROXY: Function '%s' registered at table", f.Name)})
 }
 
+// Bound is what Bind, BindStream or BindMessage of the user function of that name gave
+// for an instance that runs with it now; nil where none does.
+func (h *ModuleHost) Bound(n InstanceNumber, function string) any {
+	proxy := h.engine.proxy.find(n)
+	if proxy == nil {
+		return nil
+	}
+	f, ok := proxy.processors[function].(above)
+	switch {
+	case !ok:
+		return proxy.processors[function]
+	case f.stream != nil:
+		return f.stream
+	}
+	return f.message
+}
+
 // OnTick has f called several times a second while the module is loaded, also
 // without traffic, by the first worker between two batches; now is in
 // nanoseconds since 1970. f must not block. Called from Module.Start.

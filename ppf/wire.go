@@ -79,11 +79,15 @@ func (x *Exchange) setLink(out *packet.Out) {
 
 // CopyVLANs sets the tags of the received frame.
 func (x *Exchange) CopyVLANs(out *packet.Out) {
-	var tags [packet.MaxVLANs]packet.VLANTag
+	tags, n := x.tags()
+	out.SetVLANs(tags[:n]...)
+}
+
+func (x *Exchange) tags() (tags [packet.MaxVLANs]packet.VLANTag, n int) {
 	for i, in := range x.In.VLANs() {
 		tags[i] = packet.VLANTag{TPID: in.TPID(), PCP: in.PCP(), DEI: in.DEI(), VID: in.VID()}
 	}
-	out.SetVLANs(tags[:len(x.In.VLANs())]...)
+	return tags, len(x.In.VLANs())
 }
 
 // outDst is the IP destination of a packet that is being built.
@@ -95,30 +99,4 @@ func outDst(out *packet.Out) netip.Addr {
 		return out.IPv6().Dst
 	}
 	return netip.Addr{}
-}
-
-// emitFrame sends an extra packet on the wire that the received frame came from:
-// onwards where it is for the host that the received packet is for, else back.
-func (x *Exchange) emitFrame(out *packet.Out) error {
-	back := out.Has(packet.HasEthernet) && out.Ethernet().Dst == x.In.Ethernet().Src()
-	if !out.Has(packet.HasEthernet) {
-		x.setLink(out)
-		if back = outDst(out) != x.In.Dst(); back {
-			eth := out.Ethernet()
-			eth.Src, eth.Dst = eth.Dst, eth.Src
-		}
-	}
-	head, err := out.Encode(make([]byte, packet.MaxHeaders))
-	if err != nil {
-		return err
-	}
-	frame := append(head, out.Payload()...)
-	if len(frame) < minFrame {
-		frame = append(frame, zeros[len(frame):]...)
-	}
-	port := x.Hook
-	if !back {
-		port = InlineClient + InlineServer - x.Hook
-	}
-	return x.frame.Wire.Emit(frame, port)
 }

@@ -1,11 +1,14 @@
 package wasm
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/ppf/ppftest"
@@ -62,6 +65,33 @@ func TestCGuest(t *testing.T) {
 		if len(problems) != 1 || !strings.Contains(problems[0].Error(), want) {
 			t.Errorf("first %q: %v, want %q", value, problems, want)
 		}
+	}
+	b.Accounted()
+}
+
+// TestCTimer: a guest in C sends a packet from a timer, and migrates what it keeps.
+func TestCTimer(t *testing.T) {
+	manifest := func(schema int) string {
+		return fmt.Sprintf(`{"abi":1,"name":"beat","version":"1","doc":"for tests","functions":[{"name":"beat","doc":"for tests","level":"packet","layer":4}],
+"capabilities":["connection-storage","timers","emit"],"storage":{"schema":%d,"connection":8,"instance":0}}`, schema)
+	}
+	dir, binary := t.TempDir(), buildC(t, "testdata/c/beat.c")
+	install(t, dir, "beat", binary, manifest(1))
+	b := ppftest.New(t)
+	apply(b, dir, ppftest.Instance("a", "beat"))
+	if got := ask(t, b, "hello"); got != "\x01" {
+		t.Errorf("sent %q", got)
+	}
+	later(b, time.Second)
+	if len(b.Emitted) != 1 || !bytes.HasSuffix(b.Emitted[0], []byte("heard")) {
+		t.Errorf("emitted %x, %q", b.Emitted, events(b, "fault"))
+	}
+	install(t, dir, "beat", binary, manifest(2))
+	if err := b.Engine.ReloadModule(t.Context(), "beat"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, b, "hello"); got != "\x66" {
+		t.Errorf("after a reload: sent %q", got)
 	}
 	b.Accounted()
 }

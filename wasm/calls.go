@@ -341,7 +341,13 @@ func (g *guest) callOutPayload(s []uint64) {
 	if len(b) > maxPayload {
 		g.fail("out_payload: %d bytes", len(b))
 	}
-	out.SetPayload(g.arena.Keep(g.batch, b))
+	if out == &g.extra { // it is sent at once
+		g.room = append(g.room[:0], b...)
+		b = g.room
+	} else {
+		b = g.arena.Keep(g.batch, b)
+	}
+	out.SetPayload(b)
 	s[0] = callOK
 }
 
@@ -391,12 +397,18 @@ func (g *guest) callLog(s []uint64) {
 	g.m.say(g.bytes(s[0], s[1]))
 }
 
-// callEmit sends the extra packet and empties it.
+// callEmit sends the extra packet and empties it: beside the packet that is judged,
+// or from a timer.
 func (g *guest) callEmit(s []uint64) {
-	x := g.exchange(s[0])
+	n := s[0]
+	if uint32(n) == extraPacket {
+		n = 0
+	}
 	s[0] = uint64(callMissing)
-	if x.MayAnswer() && x.Emit(&g.extra) == nil {
-		s[0] = callOK
+	if g.due != nil {
+		s[0] = did(g.m.host.Emit(&g.due.from, &g.extra) == nil)
+	} else if x := g.exchange(n); x.MayAnswer() {
+		s[0] = did(x.Emit(&g.extra) == nil)
 	}
 	g.extra.Reset()
 }
@@ -444,6 +456,13 @@ func (g *guest) callDeadline(s []uint64) {
 
 // callTimer has promethos_timer called for an instance after some ns.
 func (g *guest) callTimer(s []uint64) {
-	g.m.setTimer(g.binding(s[0]).handle, s[1])
+	b := g.binding(s[0])
+	var from ppf.Ingress
+	if g.x != nil {
+		from = g.x.Ingress()
+	} else if g.due != nil {
+		from = g.due.from
+	}
+	g.m.setTimer(b, s[1], from)
 	s[0] = callOK
 }

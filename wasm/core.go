@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -81,7 +80,7 @@ func (c *core) close() {
 // registerFunctions registers what the manifest names. try tells whether a
 // function can be bound, with mu held; processor makes one of packets ready; timer
 // is called when a binding's time has passed.
-func (c *core) registerFunctions(try func(*binding) error, processor func(*binding) ppf.Processor, timer func(b *binding, now int64)) error {
+func (c *core) registerFunctions(try func(*binding) error, processor func(*binding) ppf.Processor, timer timerCall) error {
 	if c.manifest.has(CapTimers) {
 		c.host.OnTick(func(now int64) { c.tick(now, timer) })
 	}
@@ -130,6 +129,15 @@ type binding struct {
 	store    *instanceStore
 }
 
+// inUse reports whether it is a function of an instance's chain, and not one that was
+// only tried or whose place another has taken.
+func (b *binding) inUse(c *core) bool {
+	f, ok := c.host.Bound(b.instance, b.name).(interface{ itsBinding() *binding })
+	return ok && f.itsBinding() == b
+}
+
+func (b *binding) itsBinding() *binding { return b }
+
 func (c *core) bind(function uint32, b ppf.Binding, try func(*binding) error) (*binding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,10 +152,14 @@ func (c *core) bind(function uint32, b ppf.Binding, try func(*binding) error) (*
 	if p.store, err = c.storeOf(p); err != nil {
 		return nil, err
 	}
+	set, isSet := c.timerOf(p)
 	old := *c.bindings.Load()
 	p.handle = uint32(len(old))
 	next := append(slices.Clip(old), p)
 	c.bindings.Store(&next)
+	if isSet {
+		c.setTimer(p, uint64(max(set.at-c.host.Env().Now(), 1)), set.from)
+	}
 	return p, try(p)
 }
 
@@ -212,59 +224,4 @@ func (c *core) say(text []byte) {
 		l.skipped = 0
 	}
 	c.event("%.400q", text)
-}
-
-// timers holds when each binding wants to be called.
-type timers struct {
-	mu  sync.Mutex
-	due map[uint32]int64
-}
-
-// setTimer has a binding's timer called after some ns; 0 takes it back.
-func (c *core) setTimer(handle uint32, after uint64) {
-	t := &c.timers
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.due == nil {
-		t.due = map[uint32]int64{}
-	}
-	if after == 0 {
-		delete(t.due, handle)
-		return
-	}
-	t.due[handle] = deadline(c.host.Env().Now(), after)
-}
-
-// tick calls the timers that are due.
-func (c *core) tick(now int64, call func(b *binding, now int64)) {
-	c.timers.mu.Lock()
-	var due []uint32
-	for handle, at := range c.timers.due {
-		if at <= now {
-			due = append(due, handle)
-			delete(c.timers.due, handle)
-		}
-	}
-	c.timers.mu.Unlock()
-	slices.SortFunc(due, cmp.Compare[uint32])
-	for _, handle := range due {
-		b := (*c.bindings.Load())[handle]
-		if c.manifest.Functions[b.function].level() == ppf.LevelPacket {
-			call(b, now)
-		} else {
-			c.ticking.Go(func() { c.callTimer(b) })
-		}
-	}
-}
-
-// callTimer calls the timer of a binding of sessions, by a unit of theirs, which
-// the worker that looks at the clock does not wait for.
-func (c *core) callTimer(b *binding) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			c.event("panic in a timer: %v", fault)
-		}
-	}()
-	// Why it cannot be called has been told.
-	c.call(b, timerJob{})
 }

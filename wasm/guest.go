@@ -62,7 +62,9 @@ type guest struct {
 	column  []byte // the connection's bytes, written back after the call
 	options packet.TCPOptions
 	extra   packet.Out // being built for emit
+	room    []byte     // its payload
 
+	due  *timer      // the timer that has come, of a function of packets
 	job  *messageJob // the message that is being judged
 	flow *filter     // the stream that is being judged
 
@@ -204,11 +206,13 @@ func (g *guest) bind(b *binding) error {
 }
 
 // tick calls the guest's timer of a binding.
-func (g *guest) tick(b *binding) error {
+func (g *guest) tick(b *binding, t *timer) error {
 	if g.timer == nil {
 		return nil
 	}
-	g.now = g.m.host.Env().Now()
+	g.now, g.due = g.m.host.Env().Now(), t
+	defer func() { g.due = nil }()
+	g.extra.Reset()
 	if err := g.bind(b); err != nil {
 		return fmt.Errorf("timer: %w", err)
 	}

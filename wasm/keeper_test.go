@@ -24,6 +24,7 @@ func keeperManifest(name string, schema, connection int) string {
 "functions":[{"name":"keeper","doc":"for tests","level":"packet","layer":4,"settings":{"type":"object","properties":{
  "greeting":{"type":"string","default":"hello","maxLength":20,"pattern":"^[a-z]*$","description":"use lowercase letters"},
  "again":{"type":"boolean"},
+ "early":{"type":"boolean"},
  "level":{"type":"string","enum":["low","high"]},
  "count":{"type":"integer","minimum":1,"maximum":9},
  "share":{"type":"number","minimum":0,"maximum":1},
@@ -303,7 +304,7 @@ func TestSettings(t *testing.T) {
 		`f:3:9: instances.a.modules.keeper.level: "hgh" is unknown (did you mean "high"?)`,
 		`f:4:9: instances.a.modules.keeper.count: 10 is out of range (1 at least, 9 at most)`,
 		`f:5:9: instances.a.modules.keeper.share: -1 is out of range (0 at least, 1 at most)`,
-		`f:6:1: instances.a.modules.keeper.nosuch: unknown key "nosuch" (known here: again, count, greeting, level, list, share)`,
+		`f:6:1: instances.a.modules.keeper.nosuch: unknown key "nosuch" (known here: again, count, early, greeting, level, list, share)`,
 		`instances.a.modules.keeper.list[0]: a map belongs here (write ` + "`name: value`" + ` lines)`,
 		`instances.a.modules.keeper.list[1].name: the setting is missing (add it)`,
 	}

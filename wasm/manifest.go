@@ -146,6 +146,9 @@ func ParseManifest(data []byte) (*Manifest, error) {
 			bad("capabilities[%d]: %q is unknown (there are %v)", i, c, capabilities)
 		}
 	}
+	if m.has(CapEmit) && !m.hasLevel(ppf.LevelPacket) {
+		bad("capabilities: %q is for functions of level packet (of a stream is sent with send and reply)", CapEmit)
+	}
 	if n := m.Storage.Connection; n < 0 || n > maxStorage {
 		bad("storage.connection: %d is not 0 to %d", n, maxStorage)
 	}

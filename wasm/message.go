@@ -67,7 +67,7 @@ func (j *messageJob) do(u unit, b *binding) error { return u.message(b, j) }
 // messageFunction is a function of level message, ready for one proxy instance.
 type messageFunction struct {
 	c *core
-	b *binding
+	*binding
 }
 
 var (
@@ -114,7 +114,7 @@ func (f *messageFunction) judge(j *messageJob, x *http.Exchange, p phase, body [
 	if (p == phaseRequestBody || p == phaseResponseBody) && !j.wants[side] {
 		return body
 	}
-	if r := f.c.call(f.b, j); r != packet.ReasonNone {
+	if r := f.c.call(f.binding, j); r != packet.ReasonNone {
 		if x.Instance.Fail == ppf.FailOpen {
 			x.WouldRefuse(r)
 		} else {

@@ -171,7 +171,7 @@ func (m *module) processor(b *binding) ppf.Processor { return guestFunction{m, b
 // guestFunction is a function of a guest, ready for one proxy instance.
 type guestFunction struct {
 	m *module
-	b *binding
+	*binding
 }
 
 // Process lets the worker's guest judge the packet.
@@ -185,7 +185,7 @@ func (f guestFunction) Process(x *ppf.Exchange) ppf.Verdict {
 	if g == nil {
 		return x.CannotJudge(ReasonRestarting, m.faults.Load())
 	}
-	v, err := g.judge(f.b, x)
+	v, err := g.judge(f.binding, x)
 	if err != nil {
 		m.guests[worker].Store(nil)
 		m.fault(g, err, x.Now, m.guests[worker].Store)
@@ -236,15 +236,18 @@ func (m *module) fault(g *guest, err error, now int64, use func(fresh *guest)) {
 }
 
 // callTimer calls the guest's timer of a binding on the first worker's guest,
-// between two batches.
-func (m *module) callTimer(b *binding, now int64) {
+// between two batches. It waits for a guest that is being started again.
+func (m *module) callTimer(b *binding, t *timer) bool {
 	g := m.guests[0].Load()
-	if g == nil || m.disabled.Load() {
-		return
+	switch {
+	case m.disabled.Load():
+		return true
+	case g == nil:
+		return false
 	}
-	err := g.tick(b)
-	if err != nil {
+	if err := g.tick(b, t); err != nil {
 		m.guests[0].Store(nil)
-		m.fault(g, err, now, m.guests[0].Store)
+		m.fault(g, err, m.host.Env().Now(), m.guests[0].Store)
 	}
+	return true
 }

@@ -104,13 +104,17 @@ func (m *nativeModule) try(b *binding) error {
 func (m *nativeModule) processor(b *binding) ppf.Processor { return &nativeFunction{m, b} }
 
 // callTimer calls the timer of a binding.
-func (m *nativeModule) callTimer(b *binding, _ int64) {
+func (m *nativeModule) callTimer(b *binding, t *timer) bool {
 	// try has bound it with the same settings.
-	_ = m.workers[0].tick(b)
+	_ = m.workers[0].tick(b, t)
+	return true
 }
 
 // tick calls the timer of a binding.
-func (h *nativeHost) tick(b *binding) error {
+func (h *nativeHost) tick(b *binding, t *timer) error {
+	h.x, h.due = nil, t
+	defer func() { h.due = nil }()
+	h.extra.Reset()
 	bound, err := h.ready(b)
 	if err == nil && bound.Timer != nil {
 		bound.Timer()
@@ -121,7 +125,7 @@ func (h *nativeHost) tick(b *binding) error {
 // nativeFunction is a function of packets, ready for one proxy instance.
 type nativeFunction struct {
 	m *nativeModule
-	b *binding
+	*binding
 }
 
 // nativeBound is a function that a host has made ready for an instance.
@@ -149,12 +153,13 @@ func (h *nativeHost) ready(b *binding) (*nativeBound, error) {
 // Process lets the code judge the packet.
 func (f *nativeFunction) Process(x *ppf.Exchange) ppf.Verdict {
 	h := f.m.workers[x.Worker()]
-	bound, err := h.ready(f.b)
+	h.x = nil
+	bound, err := h.ready(f.binding)
 	if err != nil { // though try had none
 		panic(err)
 	}
 	h.x, h.stop, h.column = x, false, nil
-	putDescriptor(h.descriptor[:], f.b.handle, x, &h.options)
+	putDescriptor(h.descriptor[:], f.handle, x, &h.options)
 	h.loadColumn()
 	h.exchange.Reset()
 	v := bound.Packet(h.exchange)
@@ -180,9 +185,11 @@ type nativeHost struct {
 	flowing    *pfm.Stream
 	bound      []*nativeBound // by handle
 	extra      packet.Out
+	room       []byte // payload of extra
 	arena      ppf.Arena
 
 	x      *ppf.Exchange
+	due    *timer
 	job    *messageJob
 	flow   *filter
 	column []byte
@@ -298,7 +305,13 @@ func (h *nativeHost) OutEcho(n uint32, version uint8, request bool, id, seq uint
 
 // OutPayload sets the payload to a copy.
 func (h *nativeHost) OutPayload(n uint32, b []byte) {
-	h.out(n).SetPayload(h.arena.Keep(h.x.Batch(), b))
+	out := h.out(n)
+	if out == &h.extra {
+		h.room = append(h.room[:0], b...)
+		out.SetPayload(h.room)
+		return
+	}
+	out.SetPayload(h.arena.Keep(h.x.Batch(), b))
 }
 
 // OutReceived sets the payload to a part of the received one.
@@ -328,8 +341,15 @@ func (h *nativeHost) Log(text string) {
 
 // Emit sends the extra packet.
 func (h *nativeHost) Emit(uint32) int32 {
+	h.needs(CapEmit)
 	defer h.extra.Reset()
-	if h.x.MayAnswer() && h.x.Emit(&h.extra) == nil {
+	sent := false
+	if h.due != nil {
+		sent = h.m.host.Emit(&h.due.from, &h.extra) == nil
+	} else {
+		sent = h.x.MayAnswer() && h.x.Emit(&h.extra) == nil
+	}
+	if sent {
 		return callOK
 	}
 	return -1
@@ -382,7 +402,13 @@ func (h *nativeHost) InstanceAdd(handle uint32, at int, delta uint64) uint64 {
 // Timer has the binding's timer called.
 func (h *nativeHost) Timer(handle uint32, after int64) {
 	h.needs(CapTimers)
-	h.m.setTimer(handle, uint64(after))
+	var from ppf.Ingress
+	if h.x != nil {
+		from = h.x.Ingress()
+	} else if h.due != nil {
+		from = h.due.from
+	}
+	h.m.setTimer(h.binding(handle), uint64(after), from)
 }
 
 // SharedGet copies a shared value.

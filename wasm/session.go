@@ -14,7 +14,8 @@ import (
 type unit interface {
 	message(b *binding, j *messageJob) error
 	stream(b *binding, c *filter) error
-	tick(b *binding) error
+	// tick calls a binding's timer; t is nil for one of sessions.
+	tick(b *binding, t *timer) error
 }
 
 // job is what a session wants of a unit.
@@ -25,7 +26,7 @@ type job interface {
 // timerJob calls the timer of a binding.
 type timerJob struct{}
 
-func (timerJob) do(u unit, b *binding) error { return u.tick(b) }
+func (timerJob) do(u unit, b *binding) error { return u.tick(b, nil) }
 
 // pool holds the units that sessions borrow, each for one call: sessions are
 // many, in goroutines of their own, and no worker's.

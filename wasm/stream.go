@@ -49,7 +49,7 @@ const maxSend = 1 << 20
 // stands between two others of the chain: what they read has passed the module.
 type streamFunction struct {
 	c *core
-	b *binding
+	*binding
 }
 
 var _ ppf.StreamFunction = (*streamFunction)(nil)
@@ -196,7 +196,7 @@ func (c *filter) judge(e event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.event, c.taken, c.first = e, 0, len(c.out)
-	r := p.f.c.call(p.f.b, c)
+	r := p.f.c.call(p.f.binding, c)
 	if r != packet.ReasonNone {
 		c.taken, c.out = 0, c.out[:c.first]
 		if p.session.Instance.Fail == ppf.FailOpen {

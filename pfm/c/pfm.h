@@ -291,6 +291,23 @@ PFM_EXPORT("promethos_stream") void pfm_export_stream(pfm_u32 count)
 }
 #endif
 
+/* A module with the capability timers may define PFM_TIMERS and pfm_due, which is
+ * called when the time of pfm_timer has passed; and one whose storage has another
+ * layout than an older version's PFM_MIGRATES and pfm_migrate: 256 bytes of that
+ * schema are at kept, and length bytes of this one take their place. It gives 0, or
+ * 1 where it cannot. */
+#ifdef PFM_TIMERS
+void pfm_due(pfm_u32 handle);
+PFM_EXPORT("promethos_timer") void pfm_export_timer(pfm_u32 handle) { pfm_due(handle); }
+#endif
+#ifdef PFM_MIGRATES
+int pfm_migrate(pfm_u32 what, pfm_u32 schema, pfm_u8 *kept, pfm_u32 length);
+PFM_EXPORT("promethos_migrate") pfm_u32 pfm_export_migrate(pfm_u32 what, pfm_u32 schema, pfm_u8 *kept, pfm_u32 length)
+{
+	return (pfm_u32)pfm_migrate(what, schema, kept, length);
+}
+#endif
+
 /* pfm_int gives a setting that is a whole number and not negative, or other. */
 static inline pfm_u64 pfm_int(pfm_u32 handle, const char *path, pfm_u32 path_length, pfm_u64 other)
 {

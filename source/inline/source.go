@@ -165,7 +165,6 @@ func (s *Source) Close() error {
 	for _, w := range s.workers {
 		w.close()
 	}
-	s.workers = nil
 	for _, p := range s.ports {
 		if p != nil && p.ctl >= 0 {
 			errs = append(errs, p.restore())

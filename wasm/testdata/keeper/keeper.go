@@ -4,6 +4,8 @@ package keeper
 
 import (
 	"errors"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +35,28 @@ func migrate(what pfm.Kept, schema uint32, old, fresh []byte) bool {
 	return true
 }
 
+// beatAt is where the instance keeps who is told that the timer has come: from, to,
+// and how often at a time.
+const beatAt = 32
+
+// beat tells it.
+func beat(b *pfm.Binding) {
+	var kept [9]byte
+	b.Read(beatAt, kept[:])
+	sent := 0
+	for range kept[8] {
+		if b.Emit(pfm.Extra{
+			IP:  pfm.IP{Src: netip.AddrFrom4([4]byte(kept[:4])), Dst: netip.AddrFrom4([4]byte(kept[4:])), TTL: 64},
+			UDP: &[2]uint16{7, 9}, Payload: []byte("beat"),
+		}) {
+			sent++
+		}
+	}
+	if kept[8] > 0 {
+		b.Log("beats " + strconv.Itoa(sent))
+	}
+}
+
 func bind(b *pfm.Binding) (pfm.Processor, error) {
 	greeting, _ := b.Setting("greeting")
 	if greeting == "wrong" {
@@ -44,9 +68,14 @@ func bind(b *pfm.Binding) (pfm.Processor, error) {
 	}
 	b.Timer = func() {
 		b.Log("timer " + strconv.FormatUint(b.Add(0, 0), 10))
+		beat(b)
 		if b.Bool("again") {
 			b.After(time.Second)
 		}
+	}
+	if b.Bool("early") {
+		b.Write(beatAt, []byte{203, 0, 113, 1, 192, 0, 2, 1, 1})
+		b.After(time.Second)
 	}
 	return func(x *pfm.Exchange) pfm.Verdict {
 		if !x.HasConn() && x.Connect(2, int64(time.Minute)) {
@@ -83,6 +112,10 @@ func bind(b *pfm.Binding) (pfm.Processor, error) {
 				x.Emit(pfm.Extra{IP: ip, Echo: &pfm.Echo{Request: true, ID: 3, Seq: 4}}) &&
 				!x.Emit(pfm.Extra{IP: pfm.IP{Src: ip.Src, Dst: ip.Dst, Protocol: 6}})))
 		case "timer":
+			b.After(time.Second)
+		case "beat":
+			n, _ := strconv.Atoi(rest)
+			b.Write(beatAt, slices.Concat(x.Dst().AsSlice(), x.Src().AsSlice(), []byte{byte(n)}))
 			b.After(time.Second)
 		case "refuse":
 			return x.Refuse(reasonRefused, 77)
