@@ -13,8 +13,9 @@ import (
 type ConnAdopter interface {
 	// ConnNote is what to note of a connection; it does not change.
 	ConnNote(c *Conn) Note
-	// AdoptConn takes a connection up, locked, and says how long it may be silent.
-	AdoptConn(c *Conn, n Note) time.Duration
+	// AdoptConn takes a connection up, locked, and says how long it may be silent, and
+	// how long before it gives way to a new one where there is no room.
+	AdoptConn(c *Conn, n Note) (silent, giveWay time.Duration)
 }
 
 // Note is what is noted of a connection.
@@ -124,7 +125,9 @@ func (e *Engine) recover(p *ProxyInstance, key Key, opened Dir, n Note) bool {
 		return false
 	}
 	c.Translated = true
-	e.table.SetDeadline(c, now+int64(adopter.AdoptConn(c, n)))
+	silent, giveWay := adopter.AdoptConn(c, n)
+	e.table.SetDeadline(c, now+int64(silent))
+	e.table.GiveWay(c, now+int64(giveWay))
 	e.table.remember(c, p.printSum(), n)
 	c.mu.Unlock()
 	return true

@@ -176,9 +176,10 @@ func (o *oldest) sorted() []victim {
 // GiveWay lets a locked connection be freed from a time on, in nanoseconds since
 // 1970, where there is no room for a new one; those whose deadline is next go
 // first. 0, as for every new connection: never.
-func (t *Table) GiveWay(c *Conn, from int64) {
-	(*t.pages.Load())[c.index>>pageBits].yields[c.index&(pageSize-1)].Store(from)
-}
+func (t *Table) GiveWay(c *Conn, from int64) { t.yieldsOf(c.index).Store(from) }
+
+// yields is the time from which a connection gives way, 0 for never.
+func (t *Table) yields(c *Conn) int64 { return t.yieldsOf(c.index).Load() }
 
 // evict frees the connection that gives way next, of an instance or with 0 of all,
 // and tells how long it was silent. The caller has no connection locked.

@@ -54,6 +54,7 @@ type savedConn struct {
 	Key        Key // of the flow that opened it
 	Created    int64
 	Deadline   int64
+	GiveWay    int64 // 0: never
 	Half       [2]Half
 	Length     uint32
 }
@@ -150,7 +151,7 @@ func (e *Engine) savedConns(list []*ProxyInstance, place map[uint32]uint32, writ
 			}
 			record = must(binary.Append(record[:0], binary.LittleEndian, savedConn{
 				Instance: i, Saver: uint8(s), Opened: uint8(c.opened), Translated: c.Translated, Key: c.key[c.opened],
-				Created: c.Created, Deadline: e.table.Deadline(c), Half: c.Half, Length: uint32(len(state)),
+				Created: c.Created, Deadline: e.table.Deadline(c), GiveWay: e.table.yields(c), Half: c.Half, Length: uint32(len(state)),
 			}))
 			write(append(record, state...))
 			n++
@@ -274,6 +275,9 @@ func (e *Engine) restore(p *ProxyInstance, from *savedInstance, s *savedConn, st
 		c.Half[d].Timestamp += later
 	}
 	e.table.SetDeadline(c, s.Deadline+later)
+	if s.GiveWay != 0 {
+		e.table.GiveWay(c, s.GiveWay+later)
+	}
 	if err := from.savers[s.Saver].RestoreConn(c, state, later); err != nil {
 		e.table.remove(c)
 		return false

@@ -84,6 +84,10 @@ func (t *Table) deadlineOf(i uint32) *atomic.Int64 {
 	return &(*t.pages.Load())[i>>pageBits].deadline[i&(pageSize-1)]
 }
 
+func (t *Table) yieldsOf(i uint32) *atomic.Int64 {
+	return &(*t.pages.Load())[i>>pageBits].yields[i&(pageSize-1)]
+}
+
 func (t *Table) hash(k *Key) uint64 {
 	b := k.bytes()
 	return maphash.Bytes(t.seed, b[:])

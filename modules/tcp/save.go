@@ -17,7 +17,7 @@ var (
 	_ ppf.ConnEnder   = (*Tracker)(nil)
 )
 
-// saved is History as a file has it. What limits count is counted anew.
+// saved is History as a file has it. Limits count what is taken up anew.
 type saved struct {
 	FromStart bool
 	Side      [2]savedSide
@@ -84,7 +84,15 @@ func (t *Tracker) RestoreConn(c *ppf.Conn, b []byte, later int64) error {
 		}
 		h.offset[d] = offset{p.Seq, p.Stamp}
 	}
+	t.count(h, c)
 	return nil
+}
+
+// count lets the limits know of a connection that is taken up.
+func (t *Tracker) count(h *History, c *ppf.Conn) {
+	if t.limits != nil {
+		t.limits.moved(&h.counts, c, t.phase(c))
+	}
 }
 
 // ConnNote has the offsets: nothing in a packet tells them.
@@ -100,13 +108,14 @@ func (h *History) note() (n ppf.Note) {
 
 // AdoptConn takes up a connection in full swing of which only the offsets are
 // known.
-func (t *Tracker) AdoptConn(c *ppf.Conn, n ppf.Note) time.Duration {
+func (t *Tracker) AdoptConn(c *ppf.Conn, n ppf.Note) (silent, giveWay time.Duration) {
 	h := t.store.histories.Of(c)
 	for d := range h.offset {
 		h.offset[d] = offset{packet.Seq(binary.LittleEndian.Uint32(n[8*d:])), binary.LittleEndian.Uint32(n[8*d+4:])}
 		c.Half[d].Received, c.Half[d].Sent = uint8(Established), uint8(Established)
 	}
-	return time.Duration(t.timeout[phaseEstablished])
+	t.count(h, c)
+	return time.Duration(t.timeout[phaseEstablished]), time.Duration(t.evictIdle[phaseEstablished])
 }
 
 // EndConn tells both sides that a connection is over, with RSTs that have the

@@ -17,25 +17,13 @@ import (
 // left: a file of connections, or only a journal.
 func successor(t *testing.T, b *ppftest.Bench, journal []byte, in ppf.InstanceSpec) *ppftest.Bench {
 	t.Helper()
-	var file bytes.Buffer
-	saved, err := b.Engine.SaveConnections(&file)
-	if err != nil {
-		t.Fatal(err)
+	if journal == nil {
+		return b.Successor(nil, in)
 	}
 	next := translated(t, in)
 	next.Env.Advance(b.Env.Now() - next.Env.Now())
-	taken := 0
-	if journal != nil {
-		taken = next.Engine.RecoverConnections(journal)
-	} else {
-		sum, err := next.Engine.RestoreConnections(bytes.NewReader(file.Bytes()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		taken = sum.Restored
-	}
-	if taken != saved || saved != len(b.Engine.Connections("", 0)) {
-		t.Fatalf("%d connections are saved and %d taken up of %d", saved, taken, len(b.Engine.Connections("", 0)))
+	if taken, want := next.Engine.RecoverConnections(journal), len(b.Engine.Connections("", 0)); taken != want {
+		t.Fatalf("%d connections are taken up of %d", taken, want)
 	}
 	return next
 }
@@ -99,6 +87,33 @@ func TestTakenUpAndAdoption(t *testing.T) {
 		next := successor(t, b, c.journal, in)
 		if action, _ := next.Send(ppf.Forward, stranger.Bytes(t)); action != c.want {
 			t.Errorf("journal %v: an unknown connection: %v, want %v", c.journal != nil, action, c.want)
+		}
+	}
+}
+
+// TestTakenUpAndLimits: a connection that a stop or a crash left counts for its
+// client, and gives way when it would have, before anything more comes of it.
+func TestTakenUpAndLimits(t *testing.T) {
+	const idle = 2*time.Hour + 4*time.Minute
+	in := translating(ppf.Forward, "connections", "1", "client_connections", "1")
+	b := translated(t, in)
+	journal := make([]byte, b.Engine.JournalSize())
+	b.Engine.KeepJournal(journal)
+	handshake(t, b)
+	for _, left := range [][]byte{nil, journal} {
+		next := successor(t, b, left, in)
+		step(t, next, from(cs(syn), "192.0.2.1:2"), "tcp.limit.client")
+		other, evicted := from(cs(syn), "192.0.2.2:1").Bytes(t), func() uint64 { return next.Count("conn.evicted", ppf.OutcomeRepair) }
+		for _, wait := range []time.Duration{idle - 2*time.Second, 2 * time.Second} {
+			if evicted() != 0 {
+				t.Errorf("after a crash %v: it gave way before %v", left != nil, idle)
+			}
+			next.Env.Advance(int64(wait))
+			next.Engine.Handlers()[0].Tick(next.Env.Now())
+			next.Send(ppf.Prerouting, other)
+		}
+		if evicted() != 1 {
+			t.Errorf("after a crash %v: it did not give way: %+v", left != nil, next.Engine.ReasonCounts())
 		}
 	}
 }

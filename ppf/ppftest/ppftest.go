@@ -3,6 +3,7 @@
 package ppftest
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"slices"
@@ -133,6 +134,25 @@ func NewConfigured(t testing.TB, plugins map[string]string, instances ...ppf.Ins
 	})
 	b.Apply(instances...)
 	return b
+}
+
+// Successor makes a bench that starts when b's time is over and takes up all
+// connections that b saves.
+func (b *Bench) Successor(plugins map[string]string, instances ...ppf.InstanceSpec) *Bench {
+	b.T.Helper()
+	var file bytes.Buffer
+	saved, err := b.Engine.SaveConnections(&file)
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	next := NewConfigured(b.T, plugins, instances...)
+	next.Env.Step, next.Env.random = b.Env.Step, b.Env.random
+	next.Env.Advance(b.Env.Now() - next.Env.Now())
+	sum, err := next.Engine.RestoreConnections(bytes.NewReader(file.Bytes()))
+	if want := (ppf.Restored{Restored: len(b.Engine.Connections("", 0))}); err != nil || sum != want || saved != want.Restored {
+		b.T.Fatalf("%d connections are saved, taken up %+v, want %+v: %v", saved, sum, want, err)
+	}
+	return next
 }
 
 // Apply replaces the instances of the configuration.
