@@ -41,7 +41,8 @@ func (o *Out) Encode(buf []byte) ([]byte, error) {
 }
 
 // UpperAt tells what stands behind the IP header in the headers that Encode
-// returned, and where; 0 and the whole length without one.
+// returned, and where; 0 and the whole length without one. Destination options that
+// are cut with their packet (IPv6.CutOptions) count as standing behind it.
 func (o *Out) UpperAt(head []byte) (p Protocol, at int) {
 	at = 0
 	if o.has&HasEthernet != 0 {
@@ -52,6 +53,9 @@ func (o *Out) UpperAt(head []byte) (p Protocol, at int) {
 		p, at = o.ip4.Protocol, at+o.ip4.len()
 	case o.has&HasIPv6 != 0:
 		p, at = o.ip6.NextHeader, at+o.ip6.len()
+		if o.ip6.Headers != nil {
+			at -= o.ip6.Headers.Destination.len()
+		}
 	default:
 		return 0, len(head)
 	}

@@ -197,6 +197,8 @@ func FuzzParseEncodeParse(f *testing.F) {
 	}
 	f.Add(true, append(unhex(f, "ffffffffffff 020000000001 0806"), unhex(f, arpReply)...))
 	f.Add(false, unhex(f, "60000000 0018 3c 40"+ip6Addrs+"2c 00 01 04 00000000 11 00 0001 00000001 0102030405060708"))
+	f.Add(false, unhex(f, "60000000 0048 00 40"+ip6Addrs+"3c 00 05 02 0000 01 00"+"2b 01 1e 01 aa 04 01 05 0000 000000000000"+
+		"06 02 04 00 00 00 0007 20010db8000100000000000000000002"+"9c400050000000010000000050025840000000000000000000000000"[:40]))
 	f.Fuzz(func(t *testing.T, ethernet bool, b []byte) {
 		link := LinkRawIP
 		if ethernet {

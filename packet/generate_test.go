@@ -26,6 +26,9 @@ func drawOut(t *rapid.T) *Out {
 	}
 	v6 := rapid.Bool().Draw(t, "IPv6")
 	drawIP(t, o, v6)
+	if v6 && rapid.IntRange(0, 2).Draw(t, "extension headers") == 0 {
+		o.IPv6().Headers = drawHeaders(t, o.NewHeaders(), o.IPv6().Dst)
+	}
 	o.SetPayload(drawPayload(t))
 	switch rapid.IntRange(0, 5).Draw(t, "layer 4") {
 	case 0, 1:
@@ -99,6 +102,40 @@ func drawIPv6(t *rapid.T) IPv6 {
 	}
 }
 
+// drawHeaders fills extension headers of a packet to dst.
+func drawHeaders(t *rapid.T, h *IPv6Headers, dst netip.Addr) *IPv6Headers {
+	drawOptions(t, &h.HopByHop, IPv6OptRouterAlert)
+	for i := range rapid.IntRange(0, 3).Draw(t, "segments") {
+		if i > 0 {
+			dst = drawAddr(t, true)
+		}
+		h.Segments.Add(dst)
+		h.Segments.Tag = rapid.Uint16().Draw(t, "tag")
+	}
+	if h.Segments.Len() > 0 {
+		drawOptions(t, &h.EnRoute, IPv6OptTunnelLimit)
+	}
+	drawOptions(t, &h.Destination, IPv6OptTunnelLimit)
+	if h.Len() > MaxIPv6Headers {
+		h.Destination.n = 0
+	}
+	return h
+}
+
+// drawOptions fills one header; typed is the type with typed values that may stand
+// there.
+func drawOptions(t *rapid.T, o *IPv6Options, typed IPv6OptionType) {
+	if rapid.Bool().Draw(t, typed.String()) {
+		o.Add(IPv6Option{Type: typed, Value: rapid.Uint16Range(0, 255).Draw(t, "value")})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "options") {
+		o.Add(IPv6Option{
+			Type:  rapid.SampledFrom([]IPv6OptionType{0x1e, 0x3e, 0x5e, 0x9e, 0xfe}).Draw(t, "type"), // RFC 4727: for experiments
+			Place: rapid.Uint8Range(0, 7).Draw(t, "place"), Data: rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "data"),
+		})
+	}
+}
+
 func drawTCP(t *rapid.T) TCP {
 	o := TCPOptions{
 		Has: TCPOptionSet(rapid.Uint16().Draw(t, "options")), MSS: rapid.Uint16().Draw(t, "MSS"), WScale: rapid.Byte().Draw(t, "window scale"),
@@ -168,6 +205,9 @@ func drawFragment(t *rapid.T, o *Out, v6 bool) {
 	if v6 {
 		h := o.IPv6()
 		h.HasFragment, h.NextHeader = true, p
+		if h.Headers != nil {
+			h.Headers.Destination.n = 0
+		}
 		h.Fragment = IPv6Fragment{offset, more, rapid.Uint32().Draw(t, "fragment ID")}
 		return
 	}

@@ -71,7 +71,7 @@ func TestIGMPRefused(t *testing.T) {
 // and another decoder finds it.
 func TestRouterAlert6(t *testing.T) {
 	var o Out
-	o.SetIPv6(IPv6{HopLimit: 1, RouterAlert: true, Src: client6, Dst: server6})
+	o.SetIPv6(IPv6{HopLimit: 1, Headers: ListenerAlert, Src: client6, Dst: server6})
 	o.SetICMPv6(ICMPv6{Type: 143})
 	head, err := o.Encode(make([]byte, MaxHeaders))
 	if err != nil {

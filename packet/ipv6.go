@@ -89,25 +89,29 @@ func (v IPv6View) Payload() []byte { return v.b[IPv6Len:] }
 // Trailing is how many bytes stood behind the payload length.
 func (v IPv6View) Trailing() int { return v.trailing }
 
-// IPv6 holds the values of an IPv6 header to send. Of the extension headers only
-// the fragment header has a field. The next header is derived from the layer 4
-// header that is set; NextHeader is for opaque payload. A packet with Fragment
-// carries opaque payload only.
+// IPv6 holds the values of an IPv6 header to send, with its extension headers. The
+// next header is derived from the layer 4 header that is set; NextHeader is for
+// opaque payload. A packet with Fragment carries opaque payload only.
 type IPv6 struct {
 	TrafficClass uint8 // DSCP and ECN
 	HopLimit     uint8
 	NextHeader   Protocol // of the payload, behind a fragment header
 	HasFragment  bool
-	RouterAlert  bool   // RFC 2711, for multicast listener discovery: routers look at the packet
-	FlowLabel    uint32 // 20 bits
-	Fragment     IPv6Fragment
-	Src, Dst     netip.Addr
+	// CutOptions says of a fragment that it belongs to a packet whose destination
+	// options were cut with it: they are what the payload of the first one begins with.
+	CutOptions bool
+	FlowLabel  uint32 // 20 bits
+	Fragment   IPv6Fragment
+	// Headers are the extension headers but for the fragment header, by reference; nil
+	// for none.
+	Headers  *IPv6Headers
+	Src, Dst netip.Addr
 }
 
 func (h *IPv6) len() int {
 	n := IPv6Len
-	if h.RouterAlert {
-		n += len(routerAlert6)
+	if h.Headers != nil {
+		n += h.Headers.Len()
 	}
 	if h.HasFragment {
 		n += IPv6FragmentLen
@@ -122,15 +126,21 @@ func (h *IPv6) check(length int) error {
 		return ErrAddress
 	case h.len()-IPv6Len+length > IPv6MaxPayload:
 		return ErrTooLong
-	case h.FlowLabel > ip6FlowLabelMask:
+	case h.FlowLabel > ip6FlowLabelMask, h.CutOptions && !h.HasFragment:
 		return ErrValue
-	case h.HasFragment:
+	}
+	if h.Headers != nil {
+		if err := h.Headers.check(h.HasFragment); err != nil {
+			return err
+		}
+	}
+	if h.HasFragment {
 		return h.Fragment.check(length)
 	}
 	return nil
 }
 
-// encode writes the header with its fragment header; length is that of the
+// encode writes the header with its extension headers; length is that of the
 // payload in bytes.
 func (h *IPv6) encode(b []byte, p Protocol, length int) {
 	src, dst := h.Src.As16(), h.Dst.As16()
@@ -142,13 +152,15 @@ func (h *IPv6) encode(b []byte, p Protocol, length int) {
 	copy(b[offIP6Src:], src[:])
 	copy(b[offIP6Dst:], dst[:])
 	if h.HasFragment {
-		h.Fragment.encode(b[n-IPv6FragmentLen:], p)
+		if h.CutOptions {
+			p = ProtoDstOpts
+		}
+		n -= IPv6FragmentLen
+		h.Fragment.encode(b[n:], p)
 		p = ProtoFragment
 	}
-	if h.RouterAlert {
-		copy(b[IPv6Len:], routerAlert6[:])
-		b[IPv6Len+offExtNext] = uint8(p)
-		p = ProtoHopByHop
+	if h.Headers != nil {
+		p = h.Headers.encode(b[IPv6Len:n], p)
 	}
 	b[offIP6NextHeader] = uint8(p)
 }
@@ -162,8 +174,8 @@ func (h IPv6) String() string {
 	if h.FlowLabel != 0 {
 		s += fmt.Sprintf(" flow=%#05x", h.FlowLabel)
 	}
-	if h.RouterAlert {
-		s += " router-alert"
+	if h.Headers != nil && h.Headers.Len() > 0 {
+		s += " " + h.Headers.String()
 	}
 	if h.HasFragment {
 		s += " " + h.Fragment.String()

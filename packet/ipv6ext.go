@@ -21,9 +21,6 @@ const (
 	ip6FragMore  = 1
 	ip6FragMask  = 0xfff8
 
-	routingType0 = 0
-	ip6OptPad1   = 0
-
 	// IPv6FragmentLen is the length of a fragment header in bytes.
 	IPv6FragmentLen = 8
 )
@@ -45,10 +42,6 @@ type IPv6Fragment struct {
 	More   bool   // more fragments follow
 	ID     uint32
 }
-
-// routerAlert6 is a hop-by-hop header with the router alert of multicast listener
-// discovery, and padding (RFC 2711 §2.1, RFC 8200 §4.2); the next header is zero.
-var routerAlert6 = [8]byte{0, 0, 5, 2, 0, 0, 1, 0}
 
 // Atomic reports whether the header stands on a whole packet (RFC 6946).
 func (f IPv6Fragment) Atomic() bool { return f.Offset == 0 && !f.More }
@@ -184,7 +177,8 @@ func (e *IPv6Extensions) check(p Protocol, h []byte, follows int) Reason {
 	}
 	switch p {
 	case ProtoHopByHop, ProtoDstOpts:
-		return checkIPv6Options(h[offExtOptions:])
+		var o IPv6Options
+		return o.Parse(p, h)
 	case ProtoRouting:
 		if h[offRoutingType] == routingType0 {
 			return ReasonIP6RoutingType0
@@ -209,22 +203,6 @@ func (e *IPv6Extensions) readFragment(h []byte, follows int) Reason {
 	}
 	if e.Fragment.More && (follows == 0 || follows%8 != 0) {
 		return ReasonIPFragmentLength
-	}
-	return ReasonNone
-}
-
-// checkIPv6Options walks the options of a hop-by-hop or destination options
-// header (RFC 8200 §4.2): each must lie inside the header.
-func checkIPv6Options(opts []byte) Reason {
-	for len(opts) > 0 {
-		if opts[0] == ip6OptPad1 {
-			opts = opts[1:]
-			continue
-		}
-		if len(opts) < 2 || 2+int(opts[1]) > len(opts) {
-			return ReasonIP6ExtOption
-		}
-		opts = opts[2+int(opts[1]):]
 	}
 	return ReasonNone
 }

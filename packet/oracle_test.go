@@ -107,6 +107,7 @@ func judgeIP(t *rapid.T, o *Out, p gopacket.Packet) {
 			!l.SrcIP.Equal(net.IP(h.Src.AsSlice())) || !l.DstIP.Equal(net.IP(h.Dst.AsSlice())) {
 			t.Fatalf("IPv6: gopacket reads %+v, sent %v", l, h)
 		}
+		judgeHeaders(t, h.Headers, p)
 		if h.HasFragment {
 			f := p.Layer(layers.LayerTypeIPv6Fragment).(*layers.IPv6Fragment)
 			if f.FragmentOffset*8 != h.Fragment.Offset || f.MoreFragments != h.Fragment.More || f.Identification != h.Fragment.ID || Protocol(f.NextHeader) != h.NextHeader {
@@ -114,6 +115,59 @@ func judgeIP(t *rapid.T, o *Out, p gopacket.Packet) {
 			}
 		}
 	}
+}
+
+// judgeHeaders compares options, padding aside. What stands behind a routing header
+// of segments the other decoder does not read.
+func judgeHeaders(t *rapid.T, h *IPv6Headers, p gopacket.Packet) {
+	type option = struct {
+		kind uint8
+		data []byte
+	}
+	compare := func(name string, want *IPv6Options, have []option) {
+		i := 0
+		for _, x := range have {
+			if IPv6OptionType(x.kind).IsPadding() {
+				if len(bytes.Trim(x.data, "\x00")) > 0 || len(x.data) > 5 {
+					t.Fatalf("%s: padding %x", name, x.data)
+				}
+				continue
+			}
+			data := make([]byte, 300)
+			if i < want.Len() {
+				y := want.At(i)
+				y.encode(data)
+				data = data[:y.len()]
+			}
+			if i >= want.Len() || !bytes.Equal(append([]byte{x.kind, uint8(len(x.data))}, x.data...), data) {
+				t.Fatalf("%s: gopacket reads option %d as %#x %x, sent %v", name, i, x.kind, x.data, want)
+			}
+			i++
+		}
+		if i != want.Len() {
+			t.Fatalf("%s: gopacket reads %d options, sent %v", name, i, want)
+		}
+	}
+	if h == nil {
+		h = new(IPv6Headers)
+	}
+	var have []option
+	if l, ok := p.Layer(layers.LayerTypeIPv6HopByHop).(*layers.IPv6HopByHop); ok {
+		for _, x := range l.Options {
+			have = append(have, option{x.OptionType, x.OptionData})
+		}
+	}
+	compare("hop-by-hop", &h.HopByHop, have)
+	if h.Segments.Len() > 0 {
+		return
+	}
+	have = nil
+	if l, ok := p.Layer(layers.LayerTypeIPv6Destination).(*layers.IPv6Destination); ok {
+		for _, x := range l.Options {
+			have = append(have, option{x.OptionType, x.OptionData})
+		}
+	}
+	compare("destination", &h.Destination, have)
 }
 
 func judgeL4(t *rapid.T, o *Out, p gopacket.Packet) {

@@ -3,9 +3,9 @@ package packet
 import "errors"
 
 // MaxHeaders is how many bytes of headers Encode writes at most: Ethernet, two
-// VLAN tags, IPv6 with a router alert, and a router advertisement with all options.
-// Everything else is shorter.
-const MaxHeaders = EthernetLen + MaxVLANs*VLANLen + IPv6Len + len(routerAlert6) + maxNDLen
+// VLAN tags, IPv6 with all extension headers and a router advertisement with all
+// options.
+const MaxHeaders = EthernetLen + MaxVLANs*VLANLen + IPv6Len + MaxIPv6Headers + maxNDLen
 
 // What Encode refuses. The errors are returned as they are, never wrapped.
 var (
@@ -52,6 +52,7 @@ type Out struct {
 	icmp4    ICMPv4
 	icmp6    ICMPv6
 	igmp     IGMP
+	headers  IPv6Headers
 }
 
 // Reset empties the packet.
@@ -102,6 +103,13 @@ func (o *Out) SetIPv4(h IPv4) { o.ip4, o.has = h, o.has&^(HasIPv6|HasARP)|HasIPv
 
 // SetIPv6 sets the IP header; an IPv4 header or ARP set before is taken back.
 func (o *Out) SetIPv6(h IPv6) { o.ip6, o.has = h, o.has&^(HasIPv4|HasARP)|HasIPv6 }
+
+// NewHeaders gives extension headers to fill, empty, for SetIPv6. They are taken
+// back by the next call.
+func (o *Out) NewHeaders() *IPv6Headers {
+	o.headers.Reset()
+	return &o.headers
+}
 
 // SetTCP sets the layer 4 header in place of any other.
 func (o *Out) SetTCP(h TCP) { o.tcp, o.has = h, o.has&^hasL4|HasTCP }

@@ -212,7 +212,7 @@ func TestEncodeBuffer(t *testing.T) {
 	o := new(Out)
 	o.SetEthernet(Ethernet{Dst: serverMAC, Src: clientMAC})
 	o.SetVLANs(VLANTag{TPID: EtherTypeQinQ}, VLANTag{TPID: EtherTypeVLAN})
-	o.SetIPv6(IPv6{HopLimit: 64, RouterAlert: true, Src: client6, Dst: server6})
+	o.SetIPv6(IPv6{HopLimit: 64, Headers: longestHeaders(), Src: client6, Dst: server6})
 	o.SetICMPv6(ICMPv6{Type: ICMPv6RouterAdvertisement, HasND: true, ND: fullRouter()})
 	head, err := o.Encode(make([]byte, MaxHeaders))
 	if err != nil || len(head) != MaxHeaders {

@@ -171,7 +171,7 @@ func (q *Quote) check(v6 bool) error {
 		return ErrValue
 	}
 	if v6 {
-		if q.IP6.HasFragment {
+		if q.IP6.HasFragment || q.IP6.Headers != nil {
 			return ErrValue
 		}
 		return q.IP6.check(int(q.L4Len))

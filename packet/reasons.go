@@ -50,18 +50,25 @@ var (
 		"the IPv6 payload length goes beyond the packet",
 		"CVE-2020-11897", "CVE-2020-11913", "CVE-2020-13987", "CVE-2020-17441", "CVE-2020-27336", "CVE-2020-27337")
 	ReasonIP6Jumbogram = register(ReasonInfo{Name: "ip6.jumbogram", Field: "ip6.payload-length", RFC: "2675 §3",
-		Doc:   "the payload length is 0 although a payload follows, as in a jumbogram",
+		Doc:   "the payload length is 0 although a payload follows, as in a jumbogram, or an option tells a jumbogram's length",
 		Trips: tripsBigTCP, Relax: relaxBigTCP})
 	ReasonIP6ExtTruncated = gate("ip6.extension.truncated", "ip6.extension.length", "8200 §4",
 		"an extension header goes beyond the packet",
 		"CVE-2020-13984", "CVE-2020-13985", "CVE-2020-13986", "CVE-2020-17444", "CVE-2020-25112", "CVE-2021-25663")
 	ReasonIP6ExtMany = gate("ip6.extension.too-many", "ip6.extension.count", "8504 §5.3",
-		"more than 8 extension headers, or more than 256 bytes of headers before a fragment header", "CVE-2021-24086")
+		"more than 8 extension headers, more than 8 options in one of them, or more than 256 bytes of headers before a fragment header or to be carried over",
+		"CVE-2021-24086")
 	ReasonIP6ExtOrder = gate("ip6.extension.order", "ip6.next-header", "8200 §4.1",
 		"a hop-by-hop header that does not come first, or an extension header more often than allowed", "CVE-2021-24086")
 	ReasonIP6ExtOption = gate("ip6.extension.option", "ip6.option.length", "8200 §4.2",
 		"an option goes beyond its extension header",
 		"CVE-2020-13984", "CVE-2020-17442", "CVE-2020-17445", "CVE-2020-17468", "CVE-2021-25663", "CVE-2021-25664")
+	ReasonIP6OptionSize = gate("ip6.option.length-wrong", "ip6.option.length", "8200 §4.2",
+		"a known option has a length or a place that its type does not allow", "CVE-2020-13984", "CVE-2021-25664")
+	ReasonIP6OptionTwice = gate("ip6.option.duplicate", "ip6.option.type", "2711 §2.1",
+		"a known option stands twice in its header, and receivers differ in which of the two counts")
+	ReasonIP6Segments = gate("ip6.extension.segments", "ip6.routing.last-entry", "8754 §2",
+		"a segment routing header that is to be carried over has more than 8 segments or more than it has room for, or its last one is not the packet's destination")
 	ReasonIP6RoutingType0 = gate("ip6.extension.rh0", "ip6.routing.type", "5095 §3",
 		"a routing header of type 0, which is deprecated", "CVE-2020-11897")
 	ReasonIP6Routing = register(ReasonInfo{Name: "ip6.extension.routing", Field: "ip6.routing.segments-left", RFC: "8200 §4.4",

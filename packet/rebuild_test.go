@@ -41,10 +41,17 @@ func rebuild(p *Packet, o *Out) bool {
 		}
 	case p.Has(HasIPv6):
 		v, ext := p.IPv6(), p.Ext()
-		o.SetIPv6(IPv6{
+		h := IPv6{
 			TrafficClass: v.TrafficClass(), HopLimit: v.HopLimit(), NextHeader: p.Proto(), FlowLabel: v.FlowLabel(),
 			HasFragment: ext.IsFragment(), Fragment: ext.Fragment, Src: v.Src(), Dst: v.Dst(),
-		})
+		}
+		if ext.Len() > 0 {
+			h.Headers = o.NewHeaders()
+			if !rebuildHeaders(p, h.Headers) {
+				return false
+			}
+		}
+		o.SetIPv6(h)
 		if ext.IsFragment() && (p.Proto().IsExtension() || len(p.Payload())%8 != 0 && ext.Fragment.More) {
 			return false // what remains of a fragment without its extension headers is none
 		}
@@ -56,6 +63,49 @@ func rebuild(p *Packet, o *Out) bool {
 		return t >= minEtherType || t != 0 && int(t) == len(p.Payload())
 	}
 	return rebuildL4(p, o)
+}
+
+// rebuildHeaders carries over all extension headers that can be sent, and of their
+// options all but those that cannot.
+func rebuildHeaders(p *Packet, h *IPv6Headers) bool {
+	ext := p.Ext()
+	behind := false // a fragment header: what follows is a part of the first fragment only
+	for i := range ext.Len() {
+		e := ext.At(i)
+		b := p.IPv6().Payload()[e.Offset : e.Offset+e.Len]
+		to := &h.Destination
+		switch e.Protocol {
+		case ProtoHopByHop:
+			to = &h.HopByHop
+		case ProtoDstOpts:
+			if i+1 < ext.Len() && ext.At(i+1).Protocol == ProtoRouting {
+				to = &h.EnRoute
+			}
+			if behind {
+				return false
+			}
+		case ProtoRouting:
+			if known, r := h.Segments.Parse(b, p.IPv6().Dst16()); known && r != ReasonNone {
+				return false
+			}
+			continue
+		case ProtoFragment:
+			behind = ext.IsFragment()
+			continue
+		default:
+			continue
+		}
+		var all IPv6Options
+		if all.Parse(e.Protocol, b) != ReasonNone {
+			return false
+		}
+		for i := range all.Len() {
+			if x := all.At(i); x.check(e.Protocol) == nil && !to.Add(x) {
+				return false
+			}
+		}
+	}
+	return h.check(ext.IsFragment()) == nil
 }
 
 func rebuildL4(p *Packet, o *Out) bool {
@@ -145,6 +195,9 @@ func valuesOf(p *Packet) (values, bool) {
 	if h := v.IPv6; h != nil && !h.HasFragment {
 		h.Fragment = IPv6Fragment{}
 	}
+	if h := v.IPv6; h != nil && h.Headers != nil && h.Headers.Len() == 0 {
+		h.Headers = nil
+	}
 	if h := v.ICMPv4; h != nil && h.HasQuote {
 		h.ID, h.Seq, h.Quote.N = 0, 0, 0
 		if h.Type != ICMPv4Unreachable || h.Code != ICMPv4CodeFragNeeded {
@@ -165,6 +218,17 @@ func valuesOf(p *Packet) (values, bool) {
 
 // prefixEqual is what addrEqual is for addresses.
 var prefixEqual = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+// headersEqual is what addrEqual is for extension headers.
+var headersEqual = cmp.Comparer(func(a, b *IPv6Headers) bool { return bytes.Equal(headersBytes(a), headersBytes(b)) })
+
+func headersBytes(h *IPv6Headers) []byte {
+	if h == nil {
+		return nil
+	}
+	b := make([]byte, h.Len())
+	return append(b, uint8(h.encode(b, ProtoTCP)))
+}
 
 // checkRebuild holds a packet to three promises: what was parsed can be built
 // anew unless rebuild says otherwise; the new packet has the same values and
@@ -195,7 +259,7 @@ func checkRebuild(t tester, link LinkType, b []byte) {
 	}
 	want, _ := valuesOf(&p)
 	got, ok := valuesOf(again)
-	if diff := cmp.Diff(want, got, addrEqual, prefixEqual); diff != "" || !ok {
+	if diff := cmp.Diff(want, got, addrEqual, prefixEqual, headersEqual); diff != "" || !ok {
 		t.Fatalf("%v: -received +sent\n%s", &p, diff)
 	}
 	var twice Out

@@ -26,9 +26,9 @@ var (
 		Trips: "traffic that a module has a bug for", Relax: "take the function out of the chain"})
 	// ReasonExtension is for whoever leaves them out.
 	ReasonExtension = newReason(ReasonInfo{Name: "ip6.extension-removed", Class: packet.Repaired, Field: "ip6.next-header", RFC: "8200 §4",
-		Doc:   "IPv6 extension headers are not carried over",
+		Doc:   "IPv6 extension headers are not carried over, but for those that are listed",
 		CVE:   []string{"CVE-2020-13984", "CVE-2020-17444", "CVE-2020-25112"},
-		Trips: "hosts that send hop-by-hop or destination options", Relax: "reasons: {ip6.extension-removed: monitor}"})
+		Trips: "hosts that send hop-by-hop or destination options", Relax: "modules: {ip: {extensions: [hop-by-hop, destination]}}"})
 	// ReasonCut is a packet longer than the source can hand over.
 	ReasonCut = newReason(ReasonInfo{Name: "source.cut", Field: "frame.length",
 		Doc:   "the packet is longer than the source's copy range or the capture's snap length, so not all of it is there",

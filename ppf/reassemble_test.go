@@ -368,3 +368,46 @@ func TestNestedFragments(t *testing.T) {
 	}
 	c.Accounted()
 }
+
+// TestFragmentedExtensions: extension headers in front of the fragment header are
+// those of the first fragment, whatever the others have; all that is sent repeats
+// them, and destination options are cut with the packet (RFC 8200 §4.5). The instance
+// is for UDP, which later fragments do not name.
+func TestFragmentedExtensions(t *testing.T) {
+	alert := []byte{byte(packet.ProtoFragment), 0, 5, 2, 0, 0, 1, 0}
+	options := []byte{byte(packet.ProtoUDP), 0, 4, 1, 7, 1, 1, 0}
+	f := fragmentFamilies[1]
+	plain := f.datagram(t, 4000)
+	whole := slices.Concat(plain[:packet.IPv6Len], options, plain[packet.IPv6Len:])
+	whole[6] = byte(packet.ProtoDstOpts)
+	list := cut(whole, 1432, 7)
+	first := slices.Concat(list[0][:packet.IPv6Len], alert, list[0][packet.IPv6Len:])
+	first[6] = byte(packet.ProtoHopByHop)
+	binary.BigEndian.PutUint16(first[4:], uint16(len(first)-packet.IPv6Len))
+	list[0] = first
+	in := fragmented(ppf.Repair)
+	in.Match.Protocol = packet.ProtoUDP
+	in.Modules = map[string]ppf.Value{"ip": {Kind: ppf.ValueMap, Map: []ppf.KeyValue{{Key: "extensions", Value: ppf.Value{
+		Kind: ppf.ValueList, List: []ppf.Value{{Kind: ppf.ValueScalar, Scalar: "hop-by-hop"}, {Kind: ppf.ValueScalar, Scalar: "destination"}},
+	}}}}}
+	slices.Reverse(list)
+	c := newCutter(t, 1500, nil, in)
+	sent := c.in(list...)
+	if len(sent) != 3 || len(c.Engine.ReasonCounts()) != 0 {
+		t.Fatalf("%d packets were sent; %+v", len(sent), c.Engine.ReasonCounts())
+	}
+	var joined []byte
+	for i, b := range sent {
+		p := gopacket.NewPacket(b, layers.LayerTypeIPv6, gopacket.Default)
+		hop, ok := p.Layer(layers.LayerTypeIPv6HopByHop).(*layers.IPv6HopByHop)
+		part, isPart := p.Layer(layers.LayerTypeIPv6Fragment).(*layers.IPv6Fragment)
+		if !ok || !isPart || !bytes.Equal(hop.Contents, alert) || part.NextHeader != layers.IPProtocolIPv6Destination || int(part.FragmentOffset)*8 != len(joined) || len(b) > 1500 {
+			t.Fatalf("fragment %d: %x", i, b[:min(len(b), 80)])
+		}
+		joined = append(joined, part.LayerPayload()...)
+	}
+	if !bytes.Equal(joined, whole[packet.IPv6Len:]) {
+		t.Errorf("got %d bytes, %x, want %d, %x", len(joined), joined[:16], len(whole)-packet.IPv6Len, whole[packet.IPv6Len:][:16])
+	}
+	c.Accounted()
+}

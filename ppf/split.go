@@ -97,6 +97,7 @@ func (w *worker) cut(link, limit int) Reason {
 	id := x.Env().Uint32()
 	if p.Has(packet.HasIPv6) {
 		room -= packet.IPv6FragmentLen
+		w.pieceHeaders(p.IPv6())
 	}
 	room &^= 7
 	for at := 0; at < len(w.scratch); at += room {
@@ -118,6 +119,17 @@ func (w *worker) cut(link, limit int) Reason {
 		w.pieces = append(w.pieces, w.pad(append(head[:len(head):len(head)], chunk...)))
 	}
 	return packet.ReasonNone
+}
+
+// pieceHeaders lets every piece repeat the extension headers in front of a fragment
+// header; destination options behind it are cut with the packet (RFC 8200 §4.5).
+func (w *worker) pieceHeaders(h *packet.IPv6) {
+	if h.Headers == nil || h.Headers.Destination.Len() == 0 {
+		return
+	}
+	w.headers = *h.Headers
+	w.headers.Destination = packet.IPv6Options{}
+	h.Headers, h.CutOptions = &w.headers, true
 }
 
 // pad gives a frame on a wire the length of the shortest one.

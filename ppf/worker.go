@@ -31,6 +31,7 @@ type worker struct {
 	// What a packet that is cut is made of: headers, layer 4, and the result.
 	piece     packet.Out
 	pieceHead [packet.MaxHeaders]byte
+	headers   packet.IPv6Headers // of pieces
 	scratch   []byte
 	pieces    [][]byte
 }
@@ -282,7 +283,9 @@ func (w *worker) fillTuple(reason Reason, quoted bool) {
 	}
 	t.ARP = in.EtherType() == packet.EtherTypeARP || in.EtherType() == packet.EtherTypeRARP
 	t.Protocol = in.Proto()
-	t.HasProtocol = reason == packet.ReasonNone && !(in.IsICMPError() && x.Quote == nil) ||
+	// A later fragment may name an extension header that stands in the first one.
+	hides := in.IsICMPError() && x.Quote == nil || in.Has(packet.HasFragment) && in.Proto().IsExtension()
+	t.HasProtocol = reason == packet.ReasonNone && !hides ||
 		in.Has(packet.HasIPv4) && !in.IsICMPError()
 	if x.hasKey && (in.Has(packet.HasTCP) || in.Has(packet.HasUDP)) {
 		t.SrcPort, t.DstPort, t.HasPorts = x.key.SrcPort, x.key.DstPort, true

@@ -128,6 +128,10 @@ func (r *reader) network(p *packet.Packet) {
 		r.add("ipv6.hop limit", "%d", ip.HopLimit())
 		r.add("ipv6.src", "%v", ip.Src())
 		r.add("ipv6.dst", "%v", ip.Dst())
+		for i, ext := 0, p.Ext(); i < ext.Len(); i++ {
+			e := ext.At(i)
+			r.add("ipv6."+e.Protocol.String(), "%s", bytesText(ip.Payload()[e.Offset:e.Offset+e.Len]))
+		}
 	}
 }
 

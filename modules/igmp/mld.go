@@ -69,7 +69,7 @@ func (listener6) Process(x *ppf.Exchange) ppf.Verdict {
 		}
 	}
 	x.Out.SetIPv6(packet.IPv6{
-		TrafficClass: h.TrafficClass(), FlowLabel: h.FlowLabel(), HopLimit: linkTTL, RouterAlert: true, Src: src, Dst: dst,
+		TrafficClass: h.TrafficClass(), FlowLabel: h.FlowLabel(), HopLimit: linkTTL, Headers: packet.ListenerAlert, Src: src, Dst: dst,
 	})
 	x.Out.SetICMPv6(out)
 	x.Out.SetPayload(body[:used])

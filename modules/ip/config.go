@@ -30,11 +30,19 @@ type Config struct {
 	// Martians are networks that no packet comes from, besides those that are none
 	// anywhere.
 	Martians []netip.Prefix `conf:"martians"`
+	// Extensions are IPv6 extension headers that are carried over, written anew;
+	// default none. Jumbo payloads and routing headers on their way are refused all the
+	// same.
+	Extensions []Extension `conf:"extensions"`
+	// ExtensionOptions are the options that these headers may have; default
+	// router-alert and tunnel-limit. Of other types the data passes unread.
+	ExtensionOptions []Option `conf:"extension_options"`
 }
 
 // DefaultConfig gives the defaults.
 func DefaultConfig() *Config {
-	return &Config{Protocols: []Protocol{tcp, udp, icmp}, TTLMin: 1, DSCP: keepDSCP, MTUMin: minMTU4}
+	return &Config{Protocols: []Protocol{tcp, udp, icmp}, TTLMin: 1, DSCP: keepDSCP, MTUMin: minMTU4,
+		ExtensionOptions: []Option{Option(packet.IPv6OptRouterAlert), Option(packet.IPv6OptTunnelLimit)}}
 }
 
 // Validate joins everything that is wrong.
@@ -87,6 +95,48 @@ func (p Protocol) String() string {
 	}
 	return strconv.Itoa(int(p))
 }
+
+// Extension is an IPv6 extension header that can be written anew. A routing header is
+// one for segment routing, at its end.
+type Extension uint8
+
+const (
+	hopByHop Extension = iota
+	routing
+	destination
+)
+
+var extensionNames = []string{"hop-by-hop", "routing", "destination"}
+
+// UnmarshalText reads a name.
+func (e *Extension) UnmarshalText(b []byte) error { return ppf.ParseWord(e, b, extensionNames) }
+
+// String is the inverse.
+func (e Extension) String() string { return extensionNames[e] }
+
+// Option is an option of an extension header.
+type Option packet.IPv6OptionType
+
+// UnmarshalText reads router-alert, tunnel-limit or a number. Padding is none that
+// could be carried; a jumbogram and the address of a mobile node are for nobody.
+func (o *Option) UnmarshalText(b []byte) error {
+	for _, t := range []packet.IPv6OptionType{packet.IPv6OptRouterAlert, packet.IPv6OptTunnelLimit} {
+		if t.String() == string(b) {
+			*o = Option(t)
+			return nil
+		}
+	}
+	n, err := strconv.ParseUint(string(b), 0, 8)
+	t := packet.IPv6OptionType(n)
+	if err != nil || t.IsPadding() || t == packet.IPv6OptJumbo || t == packet.IPv6OptHomeAddress {
+		return fmt.Errorf("%q is neither router-alert nor tunnel-limit, and no number of an option that can be carried (2 to 255, not 0xc2 and 0xc9)", b)
+	}
+	*o = Option(t)
+	return nil
+}
+
+// String is the inverse.
+func (o Option) String() string { return packet.IPv6OptionType(o).String() }
 
 // DSCP is the code point to send, 0 to 63, or keepDSCP for the received one (RFC
 // 2474 §3).

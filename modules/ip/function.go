@@ -3,6 +3,7 @@ package ip
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -40,12 +41,19 @@ type filter struct {
 	multicast Policy
 	mtuMin    uint32
 	martians  []netip.Prefix
+	ext       extensions
 }
 
 func newFilter(c *Config) *filter {
 	f := &filter{ttlMin: c.TTLMin, dscp: c.DSCP, flowLabel: c.FlowLabel, multicast: c.Multicast, mtuMin: uint32(c.MTUMin), martians: c.Martians}
 	for _, p := range c.Protocols {
 		f.protocols[p] = true
+	}
+	f.ext.hopByHop = slices.Contains(c.Extensions, hopByHop)
+	f.ext.routing = slices.Contains(c.Extensions, routing)
+	f.ext.destination = slices.Contains(c.Extensions, destination)
+	for _, o := range c.ExtensionOptions {
+		f.ext.options[o] = true
 	}
 	return f
 }
@@ -117,7 +125,7 @@ func (f *filter) carries(in *packet.Packet) bool {
 // build sets the header, and the payload of a protocol that no function of layer
 // 4 will build anew.
 func (f *filter) build(x *ppf.Exchange) ppf.Verdict {
-	if v, stop := Build(x, x.In.Src(), x.In.Dst()); stop {
+	if v, stop := build(x, x.In.Src(), x.In.Dst(), &f.ext); stop {
 		return v
 	}
 	opaque := packet.Protocol(0)

@@ -23,6 +23,10 @@ func Verify(x *ppf.Exchange) (v ppf.Verdict, stop bool) {
 // out. Where a function before has set the header, as ip does, only the addresses
 // are set. When stop is true v is the answer.
 func Build(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
+	return build(x, src, dst, &nothing)
+}
+
+func build(x *ppf.Exchange, src, dst netip.Addr, c *extensions) (v ppf.Verdict, stop bool) {
 	if h := x.Out.IPv4(); h != nil && src.Is4() {
 		h.Src, h.Dst = src, dst
 		return ppf.Verdict{}, false
@@ -32,7 +36,7 @@ func Build(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
 		return ppf.Verdict{}, false
 	}
 	if x.In.Has(packet.HasIPv6) {
-		return build6(x, src, dst)
+		return build6(x, src, dst, c)
 	}
 	in := x.In.IPv4()
 	if in.HeaderLen() > packet.IPv4MinLen {
@@ -53,15 +57,17 @@ func Build(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
 	return ppf.Verdict{}, false
 }
 
-func build6(x *ppf.Exchange, src, dst netip.Addr) (v ppf.Verdict, stop bool) {
+func build6(x *ppf.Exchange, src, dst netip.Addr, c *extensions) (v ppf.Verdict, stop bool) {
 	in := x.In.IPv6()
-	if n := x.In.Ext().Len(); n > 0 {
-		if v, stop := x.Finding(ppf.ReasonExtension, uint64(in.NextHeader())); stop {
+	var headers *packet.IPv6Headers
+	if x.In.Ext().Len() > 0 {
+		headers = x.Out.NewHeaders()
+		if v, stop := c.build(x, headers); stop {
 			return v, true
 		}
 	}
 	x.Out.SetIPv6(packet.IPv6{
-		TrafficClass: in.TrafficClass(), FlowLabel: in.FlowLabel(), HopLimit: in.HopLimit(), Src: src, Dst: dst,
+		TrafficClass: in.TrafficClass(), FlowLabel: in.FlowLabel(), HopLimit: in.HopLimit(), Headers: headers, Src: src, Dst: dst,
 	})
 	return ppf.Verdict{}, false
 }

@@ -14,6 +14,17 @@ var (
 	ReasonReserved = newReason(ppf.ReasonInfo{Name: "ip.reserved-cleared", Class: packet.Repaired, Field: "ip.flags", RFC: "791 §3.1",
 		Doc: "the reserved flag of the IPv4 header is cleared", Trips: "none known"})
 
+	// ReasonOption6 and ReasonOptionUnknown are about options of IPv6 extension headers
+	// that are not listed.
+	ReasonOption6 = newReason(ppf.ReasonInfo{Name: "ip6.option-removed", Class: packet.Repaired, Field: "ip6.option.type", RFC: "8200 §4.2",
+		Doc:   "options that are not listed are left out of an extension header that is",
+		CVE:   []string{"CVE-2020-13984", "CVE-2020-17445"},
+		Trips: "hosts that send options such as path MTU or performance measurements", Relax: "modules: {ip: {extension_options: [router-alert, 0x30]}}"})
+	ReasonOptionUnknown = newReason(ppf.ReasonInfo{Name: "ip6.option.unknown", Field: "ip6.option.type", RFC: "8200 §4.2",
+		Doc:   "an option that is not listed, of a type that says: discard the packet where this is not known",
+		CVE:   []string{"CVE-2024-38063"},
+		Trips: "mobile IPv6 and RPL", Relax: "reasons: {ip6.option.unknown: monitor}, or modules: {ip: {extensions: [hop-by-hop], extension_options: [0x63]}}"})
+
 	ReasonProtocol = newReason(ppf.ReasonInfo{Name: "ip.protocol", Field: "ip.protocol", RFC: "7126 §3.1",
 		Doc:   "the packet carries a protocol that is not listed, such as a tunnel",
 		CVE:   []string{"CVE-2020-10136", "CVE-2020-11896", "CVE-2020-11898", "CVE-2020-11900", "CVE-2020-11902", "CVE-2019-12259", "CVE-2019-12265"},
