@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 )
@@ -89,6 +90,20 @@ func (c *Config) pairs() []Pair {
 	return append(list, c.Certificates...)
 }
 
+// files gives the settings that name files.
+func (c *Config) files() iter.Seq2[string, string] {
+	return func(yield func(setting, file string) bool) {
+		for _, p := range c.pairs() {
+			if !yield("certificate", p.Certificate) || !yield("key", p.Key) || !yield("ocsp", p.OCSP) {
+				return
+			}
+		}
+		if yield("client_ca", c.ClientCA) {
+			yield("upstream_tls.ca", c.UpstreamTLS.CA)
+		}
+	}
+}
+
 // cipher finds a suite of TLS 1.2 that is not known to be weak.
 func cipher(name string) (uint16, bool) {
 	for _, s := range tls.CipherSuites() {
@@ -110,6 +125,12 @@ func (c *Config) Validate() error {
 	}
 	if len(c.pairs()) == 0 && len(c.PassNames) == 0 {
 		wrong("certificate: it is missing (add `certificate: FILE` and `key: FILE`)")
+	}
+	for name, file := range c.files() {
+		if pasted(file) {
+			wrong("%s: %w", name, errPasted)
+			return errors.Join(errs...) // nothing else may tell of it
+		}
 	}
 	for _, p := range c.pairs() {
 		if p.Certificate == "" || p.Key == "" {

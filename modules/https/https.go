@@ -3,10 +3,12 @@ package https
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +45,8 @@ func (*module) Stop(context.Context) error { return nil }
 type function struct {
 	cfg       *Config
 	server    *tls.Config // towards clients
-	client    *tls.Config // towards the server; nil: plain
+	client    *tls.Config // towards the server, without its authorities; nil: plain
+	files     *store
 	limit     ppf.SessionLimit
 	handshake chan struct{} // one for each that is under way
 }
@@ -53,16 +56,16 @@ func (m *module) bind(b ppf.Binding) (ppf.StreamFunction, error) {
 	say := func(format string, args ...any) {
 		m.host.Events().Add(ppf.Event{Kind: ppf.EventInstance, Instance: b.Instance.Name, Text: "https: " + fmt.Sprintf(format, args...)})
 	}
-	certs, err := newStore(cfg.pairs(), b.Env, say)
+	files, err := newStore(cfg, b.Env, say)
 	if err != nil {
 		return nil, err
 	}
 	now := func() time.Time { return time.Unix(0, b.Env.Now()) }
-	f := &function{cfg: cfg, handshake: make(chan struct{}, cfg.Handshakes)}
+	f := &function{cfg: cfg, files: files, handshake: make(chan struct{}, cfg.Handshakes)}
 	f.server = &tls.Config{
 		Time: now, MinVersion: versions[cfg.MinVersion], NextProtos: cfg.ALPN, SessionTicketsDisabled: !cfg.Tickets,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return certs.choose(hello, cfg.UnknownName == "first"), nil
+			return files.current().choose(hello, cfg.UnknownName == "first"), nil
 		},
 		CipherSuites: forwardSecret(),
 	}
@@ -74,19 +77,19 @@ func (m *module) bind(b ppf.Binding) (ppf.StreamFunction, error) {
 		}
 	}
 	if cfg.ClientCA != "" {
-		if f.server.ClientCAs, err = pool(cfg.ClientCA); err != nil {
-			return nil, fmt.Errorf("client_ca: %w", err)
-		}
 		f.server.ClientAuth = tls.RequireAndVerifyClientCert
+		// The keys of tickets stay those of f.server; who resumes a session is judged
+		// by the authorities of now.
+		f.server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			c := f.server.Clone()
+			c.ClientCAs = files.current().clients
+			return c, nil
+		}
 	}
 	if cfg.Upstream == "tls" {
 		f.client = &tls.Config{Time: now, MinVersion: versions[cfg.UpstreamTLS.MinVersion], ServerName: cfg.UpstreamTLS.Name, NextProtos: cfg.ALPN}
-		if cfg.UpstreamTLS.CA != "" {
-			if f.client.RootCAs, err = pool(cfg.UpstreamTLS.CA); err != nil {
-				return nil, fmt.Errorf("upstream_tls.ca: %w", err)
-			}
-		}
 		if f.client.MinVersion < tls.VersionTLS12 {
+			f.client.CipherSuites = oldSuites()
 			say("upstream_tls.min_version is %s: who is between here and the server can read and change everything (RFC 8996)", cfg.UpstreamTLS.MinVersion)
 		}
 	}
@@ -97,6 +100,17 @@ func (m *module) bind(b ppf.Binding) (ppf.StreamFunction, error) {
 func forwardSecret() (list []uint16) {
 	for _, s := range tls.CipherSuites() {
 		if strings.HasPrefix(s.Name, "TLS_ECDHE_") && !strings.Contains(s.Name, "_CBC_") {
+			list = append(list, s.ID)
+		}
+	}
+	return list
+}
+
+// oldSuites lists what servers from before TLS 1.2 may have: besides the good ones
+// those without forward secrecy and with 3DES, but not RC4 (RFC 7465).
+func oldSuites() (list []uint16) {
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		if !strings.Contains(s.Name, "RC4") {
 			list = append(list, s.ID)
 		}
 	}
@@ -163,7 +177,7 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 	defer conn.Close()
 	state := conn.ConnectionState()
 	s.Describe(strings.TrimSpace(fmt.Sprintf("%s %s %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), state.ServerName)))
-	s.Client, s.TLS = &secured{conn, raw}, true
+	s.Client, s.TLS = &secured{conn, raw, func(err error) { refuse(classifyRecord(err), err) }}, true
 	if f.client != nil {
 		s.WrapServer(func(ctx context.Context, plain net.Conn) (net.Conn, error) {
 			return f.upstream(ctx, s, plain)
@@ -174,19 +188,22 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 
 // upstream makes TLS of a connection to the server.
 func (f *function) upstream(ctx context.Context, s *ppf.Session, plain net.Conn) (net.Conn, error) {
-	cfg := f.client
+	cfg := f.client.Clone()
+	cfg.RootCAs = f.files.current().servers
 	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
 		cfg.ServerName = s.ServerAddr.Addr().String()
+	}
+	refuse := func(err error) {
+		s.Count(ReasonServer, ppf.DoRefuse)
+		s.Report("%v: server %v: %v", ReasonServer, s.ServerAddr, err)
 	}
 	raw := &ending{Conn: plain}
 	conn := tls.Client(raw, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		s.Count(ReasonServer, ppf.DoRefuse)
-		s.Report("%v: server %v: %v", ReasonServer, s.ServerAddr, err)
+		refuse(err)
 		return nil, err
 	}
-	return &secured{conn, raw}, nil
+	return &secured{conn, raw, refuse}, nil
 }
 
 // classify finds the reason for a handshake that failed. What crypto/tls gives no
@@ -198,8 +215,12 @@ func classify(err error) ppf.Reason {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ReasonTimeout
-	case errors.As(err, &verify), strings.Contains(text, "didn't provide a certificate"), strings.Contains(text, "client certificate"):
+	case errors.As(err, &verify) && expired(verify):
+		return ReasonClientExpired
+	case errors.As(err, &verify), strings.Contains(text, "client certificate"):
 		return ReasonClient
+	case strings.Contains(text, "didn't provide a certificate"):
+		return ReasonClientMissing
 	case errors.As(err, &op) && op.Op == "remote error":
 		return ReasonAlert
 	case strings.Contains(text, "unsupported versions"):
@@ -212,4 +233,18 @@ func classify(err error) ppf.Reason {
 		return ReasonCipher
 	}
 	return ReasonNotTLS
+}
+
+// classifyRecord finds the reason for what comes after the handshake and is no TLS.
+func classifyRecord(err error) ppf.Reason {
+	if renegotiates(err) {
+		return ReasonRenegotiation
+	}
+	return ReasonRecord
+}
+
+// expired says whether a certificate is refused for its time alone.
+func expired(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
 }

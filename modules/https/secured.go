@@ -2,8 +2,10 @@ package https
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 )
 
@@ -35,13 +37,33 @@ func (c *ending) NetConn() net.Conn { return c.Conn }
 // on the way cut off would look complete (RFC 8446 §6.1).
 type secured struct {
 	*tls.Conn
-	raw *ending
+	raw    *ending
+	broken func(error) // told of what is no TLS; crypto/tls answers with an alert
 }
 
 func (c *secured) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if err == io.EOF && c.raw.ended.Load() {
-		err = io.ErrUnexpectedEOF
+	switch {
+	case err == io.EOF && c.raw.ended.Load():
+		return n, io.ErrUnexpectedEOF
+	case err != nil && isBroken(err):
+		c.broken(err)
 	}
 	return n, err
+}
+
+// isBroken tells an error that crypto/tls found in what it read from one of the
+// connection below, and from an alert of the peer's.
+func isBroken(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Op == "local error"
+	}
+	_, header := errors.AsType[tls.RecordHeaderError](err)
+	return header || strings.HasPrefix(err.Error(), "tls: ") && !errors.Is(err, net.ErrClosed)
+}
+
+// renegotiates says whether a client wants to negotiate anew. TLS 1.2 has no word of
+// its own for it: it is a ClientHello where none may be.
+func renegotiates(err error) bool {
+	return strings.Contains(err.Error(), "unexpected handshake message of type *tls.clientHelloMsg")
 }
