@@ -56,6 +56,7 @@ type Daemon struct {
 	options  Options
 	host     *host.Host
 	kernel   *rules.Kernel
+	claim    *nfqueue.Claim // that no other daemon works here; nil: rules are not touched
 	features rules.Features
 	engine   *ppf.Engine
 	listener net.Listener

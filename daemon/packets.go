@@ -17,10 +17,14 @@ func takesPackets(spec *ppf.Spec) bool {
 	return len(spec.Instances) == 0 || slices.ContainsFunc(spec.Instances, func(in ppf.InstanceSpec) bool { return in.Source == ppf.SourceNFQueue })
 }
 
-// openKernel opens what selects packets.
+// openKernel opens what selects packets, once this daemon is the namespace's only
+// one: another's rules would be taken for what a predecessor left.
 func (d *Daemon) openKernel() (err error) {
 	if d.kernel, err = rules.OpenKernel(); err == nil {
 		d.features, err = d.kernel.Probe()
+	}
+	if err == nil {
+		d.claim, err = nfqueue.TakeClaim()
 	}
 	if err == nil {
 		d.transparent.diversion, err = host.OpenDiversion()
@@ -40,9 +44,10 @@ func (d *Daemon) openQueues(workers int) (err error) {
 
 // withoutPackets judges why no packets can be taken. It is an error only for a
 // file with instances that take packets; with listeners and inline pairs alone the
-// daemon goes on without.
+// daemon goes on without, and beside another daemon with listeners alone: who may
+// be heard at the ports of pairs is one daemon's matter too.
 func (d *Daemon) withoutPackets(why error) error {
-	if why == nil || takesPackets(d.spec) {
+	if why == nil || takesPackets(d.spec) || errors.Is(why, nfqueue.ErrClaimed) && len(pairsOf(d.spec)) > 0 {
 		return why
 	}
 	d.noPackets = why
@@ -64,6 +69,10 @@ func (d *Daemon) closeKernel() error {
 	if d.kernel != nil {
 		errs = append(errs, d.kernel.Close())
 		d.kernel = nil
+	}
+	if d.claim != nil { // last: who has it next may change all of this
+		d.claim.Close()
+		d.claim = nil
 	}
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/source/nfqueue"
 )
 
 // next reads the configuration for a reload, and tells how many instances of it are
@@ -97,7 +98,7 @@ func (d *Daemon) Reload(context.Context) (control.ReloadResult, error) {
 // put puts a configuration to use. What the kernel or an interface refuses is taken
 // back: after an error the one before is in use again. d.mu is held.
 func (d *Daemon) put(spec *ppf.Spec) ([]ppf.Change, error) {
-	if takesPackets(spec) && len(spec.Instances) > 0 {
+	if takesPackets(spec) && len(spec.Instances) > 0 || errors.Is(d.noPackets, nfqueue.ErrClaimed) && len(pairsOf(spec)) > 0 {
 		if err := d.mayTake("reload"); err != nil {
 			return nil, err
 		}

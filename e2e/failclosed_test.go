@@ -291,8 +291,8 @@ func TestOnExitBlock(t *testing.T) {
 		t.Run(hook, func(t *testing.T) {
 			d := start(t, l, "on_exit: block\n"+protect(hook, p, notAdopting, l.Server))
 			reachable(t, l, p)
-			if r := run(t, l.Proxy, "unblock"); r.status != 1 || !strings.Contains(r.errors, "queue") {
-				t.Errorf("unblock beside a running daemon: %v, want status 1 naming the queue", r)
+			if r := run(t, l.Proxy, "unblock"); r.status != 1 || !strings.Contains(r.errors, d.Control) {
+				t.Errorf("unblock beside a running daemon: %v, want status 1 naming %s", r, d.Control)
 			}
 			reachable(t, l, p)
 			d.stop(t)
@@ -329,21 +329,6 @@ func TestTerminated(t *testing.T) {
 			t.Errorf("the transfer ended with %v, want a reset", err)
 		}
 	}
-}
-
-// TestSecondDaemon wants a daemon that is not alone to say what it collides with.
-func TestSecondDaemon(t *testing.T) {
-	l := up(t, lab.Options{})
-	p := port(t, web(t, l.Server).Addr)
-	d := withServer(t, l, "forward", p, "")
-	if r := run(t, l.Proxy, "run", "-c", d.file(), "--control", d.Control); r.status != 1 || !strings.Contains(r.errors, d.Control) {
-		t.Errorf("the same socket: %v\nwant status 1 naming it", r)
-	}
-	if r := run(t, l.Proxy, "run", "-c", d.file(), "--control", t.TempDir()+"/other.sock"); r.status != 1 || !strings.Contains(r.errors, "queue") {
-		t.Errorf("the same queue: %v\nwant status 1 naming it", r)
-	}
-	reachable(t, l, p)
-	undisturbed(t, d)
 }
 
 // TestWithoutCapability wants a daemon that may not change rules to say so.

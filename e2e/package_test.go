@@ -111,7 +111,7 @@ func TestBlock(t *testing.T) {
 	if !reaches(t, l.Client, addr) {
 		t.Error("the daemon did not replace the block")
 	}
-	if r := run(t, l.Proxy, "block", "-c", file); r.status != 1 || !strings.Contains(r.errors, "rules of a daemon are there") {
+	if r := run(t, l.Proxy, "block", "-c", file); r.status != 1 || !strings.Contains(r.errors, d.Control) {
 		t.Errorf("%v", r)
 	}
 	d.stop(t)

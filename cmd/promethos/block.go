@@ -12,6 +12,7 @@ import (
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/inline"
+	"github.com/promethos/promethos/source/nfqueue"
 )
 
 func newBlock() *cobra.Command {
@@ -20,7 +21,7 @@ func newBlock() *cobra.Command {
 		Use: "block -c FILE", Short: "drop what the instances of a configuration select, until the daemon runs or `promethos unblock`", Args: cobra.NoArgs,
 		Long: `Installs the rules that on_exit: block leaves behind, without a daemon: what the instances of FILE select is dropped,
 and nothing passes the ports of its inline pairs, even where a bridge joins them. A daemon that starts replaces the rules
-with its own in one transaction. It is refused while rules of a daemon are there. A port that is not there yet is an error,
+with its own in one transaction. It is refused beside a daemon, and closes what a killed one left. A port that is not there yet is an error,
 once the others are closed.`,
 		RunE: func(*cobra.Command, []string) error { return block(path) },
 	}
@@ -40,12 +41,8 @@ func block(path string) error {
 		return err
 	}
 	defer k.Close()
-	state, err := k.State()
-	if err != nil {
-		return err
-	}
-	if state == rules.StateActive {
-		return fmt.Errorf("block: rules of a daemon are there (stop it: with `on_exit: block` it leaves the same; or `promethos unblock` what a killed one left)")
+	if who := nfqueue.Claimed(); who != "" {
+		return fmt.Errorf("block: a daemon is there: %s (stop it: with `on_exit: block` it leaves the same)", who)
 	}
 	f, err := k.Probe()
 	if err != nil {

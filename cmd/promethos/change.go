@@ -64,6 +64,9 @@ func newUnblock() *cobra.Command {
 	return &cobra.Command{
 		Use: "unblock", Short: "remove the rules that `on_exit: block` or a killed daemon left", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if who := nfqueue.Claimed(); who != "" {
+				return fmt.Errorf("unblock: a daemon is there: %s (stop it instead)", who)
+			}
 			if err := endSilence(); err != nil {
 				return err
 			}
@@ -76,20 +79,9 @@ func newUnblock() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			switch state {
-			case rules.StateNone:
+			if state == rules.StateNone {
 				fmt.Println("nothing to remove: there is no table of ours in family inet")
 				return endDiversion()
-			case rules.StateActive:
-				queues, err := k.Queues()
-				if err != nil {
-					return err
-				}
-				for _, q := range queues {
-					if owner := nfqueue.Owner(q); owner != "" {
-						return fmt.Errorf("unblock: %s handles queue %d (stop it instead)", owner, q)
-					}
-				}
 			}
 			if err := k.Remove(); err != nil {
 				return err

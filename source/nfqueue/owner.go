@@ -14,6 +14,18 @@ import (
 // namespace: "process 123 (promethos)", or by its netlink port where the process
 // cannot be seen; "" where nobody has.
 func Owner(number uint16) string {
+	port := portOf(number)
+	if port == "" {
+		return ""
+	}
+	if dir := processOf(port); dir != "" {
+		return named(dir)
+	}
+	return unseen(port)
+}
+
+// portOf is the port id of the socket that has bound a queue; "" where none has.
+func portOf(number uint16) string {
 	table, err := os.ReadFile(procQueues)
 	if err != nil {
 		return ""
@@ -22,34 +34,53 @@ func Owner(number uint16) string {
 	if row == nil {
 		return ""
 	}
-	if p := processOf(row[1]); p != "" {
-		return p
-	}
-	return "netlink port " + row[1]
+	return row[1]
 }
 
-// processOf finds the process with the netfilter socket of a port id.
+// named tells a process by its folder in /proc.
+func named(dir string) string {
+	text := "process " + filepath.Base(dir)
+	if name, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
+		text += " (" + strings.TrimSpace(string(name)) + ")"
+	}
+	return text
+}
+
+// unseen tells of a process that /proc does not show: it runs in another container,
+// or as another user.
+func unseen(port string) string { return "a process that is not seen from here, netlink port " + port }
+
+// processOf finds the folder in /proc of the process with the netfilter socket of a
+// port id.
 func processOf(port string) string {
 	inode := inodeOf(port)
 	if inode == "" {
 		return ""
 	}
-	fds, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return ""
 	}
-	for _, fd := range fds {
-		if target, err := os.Readlink(fd); err != nil || target != "socket:["+inode+"]" {
-			continue
+	for _, dir := range dirs {
+		if holds(dir, inode) {
+			return dir
 		}
-		dir := filepath.Dir(filepath.Dir(fd))
-		name, err := os.ReadFile(filepath.Join(dir, "comm"))
-		if err != nil {
-			return ""
-		}
-		return "process " + filepath.Base(dir) + " (" + strings.TrimSpace(string(name)) + ")"
 	}
 	return ""
+}
+
+// holds reports whether a process has a socket.
+func holds(dir, inode string) bool {
+	fds, err := filepath.Glob(filepath.Join(dir, "fd/*"))
+	if err != nil {
+		return false
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && target == "socket:["+inode+"]" {
+			return true
+		}
+	}
+	return false
 }
 
 // inodeOf finds a netfilter socket in /proc/net/netlink (af_netlink.c,

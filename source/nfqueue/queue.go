@@ -63,9 +63,8 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// openQueue binds a queue number in the network namespace of the calling
-// thread.
-func openQueue(number uint16, c *Config) (_ *queue, err error) {
+// openSocket makes a queue's socket in the network namespace of the calling thread.
+func openSocket(number uint16) (*queue, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("nfqueue %d: open netlink socket: %w (%w)", number, err, ErrNoKernelSupport)
@@ -75,15 +74,33 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("nfqueue %d: eventfd: %w", number, err)
 	}
-	q := &queue{number: number, fd: fd, wake: wake, mark: c.Mark, judged: c.Judged, now: c.Now}
+	q := &queue{number: number, fd: fd, wake: wake}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		q.close()
+		return nil, fmt.Errorf("nfqueue %d: bind netlink socket: %w", number, err)
+	}
+	return q, nil
+}
+
+// bind takes the queue's number.
+func (q *queue) bind() error {
+	return q.request(newConfig(q.number).attr(cfgCmd, []byte{cfgCmdBind, 0, 0, unix.AF_UNSPEC}))
+}
+
+// openQueue binds a queue number in the network namespace of the calling
+// thread.
+func openQueue(number uint16, c *Config) (_ *queue, err error) {
+	q, err := openSocket(number)
+	if err != nil {
+		return nil, err
+	}
+	q.mark, q.judged, q.now = c.Mark, c.Judged, c.Now
 	defer func() {
 		if err != nil {
 			q.close()
 		}
 	}()
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, fmt.Errorf("nfqueue %d: bind netlink socket: %w", number, err)
-	}
+	fd := q.fd
 	// Losses are counted by the kernel; without this each one would end a read.
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
 		return nil, fmt.Errorf("nfqueue %d: NETLINK_NO_ENOBUFS: %w", number, err)
@@ -94,7 +111,7 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4*sendLimit) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4*sendLimit)
 	}
-	if err := q.request(newConfig(number).attr(cfgCmd, []byte{cfgCmdBind, 0, 0, unix.AF_UNSPEC})); err != nil {
+	if err := q.bind(); err != nil {
 		return nil, bindError(number, err)
 	}
 	params := binary.BigEndian.AppendUint32(nil, copyRange)

@@ -3,9 +3,11 @@ package nfqueue_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -389,5 +391,39 @@ func TestSuperPackets(t *testing.T) {
 	}
 	if gso.Load() == 0 {
 		t.Error("no super-packet was seen")
+	}
+}
+
+// TestClaim: of a namespace's claims one is given, and it is free again when that is
+// given back.
+func TestClaim(t *testing.T) {
+	s := newSite(t)
+	take := func() (c *nfqueue.Claim, who string, err error) {
+		err = s.Proxy.Do(func() error {
+			c, err = nfqueue.TakeClaim()
+			who = nfqueue.Claimed()
+			return err
+		})
+		return c, who, err
+	}
+	first, who, err := take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("process %d", os.Getpid()); !strings.HasPrefix(who, want) {
+		t.Errorf("claimed by %q, want %s", who, want)
+	}
+	if _, _, err := take(); !errors.Is(err, nfqueue.ErrClaimed) {
+		t.Errorf("got %v, want %v", err, nfqueue.ErrClaimed)
+	}
+	first.Close()
+	first.Close() // once more does nothing
+	again, _, err := take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	if err := s.Proxy.Do(func() error { who = nfqueue.Claimed(); return nil }); err != nil || who != "" {
+		t.Errorf("claimed by %q, %v; want nobody", who, err)
 	}
 }
