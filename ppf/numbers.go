@@ -2,7 +2,6 @@ package ppf
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 
 	"github.com/promethos/promethos/packet"
@@ -91,13 +90,12 @@ func numberingAt(hook Hook, exchanges bool) numbering {
 // numbering decides whether an instance translates sequence numbers. It does not
 // where a received packet may go on as it came, in monitor, with fail: open or by
 // a function that passes packets; where the answers are not seen; and for packets
-// of a capture, whose ends never see what is sent. Nor does it at FORWARD where the
-// servers are a network, of which this machine may be part: what is for it would be
-// taken too, and dropped while nobody listens.
+// of a capture, whose ends never see what is sent. Nor does it at FORWARD where no
+// server is named: NAT of this machine may lead to any of them.
 func (e *Engine) numbering(in *InstanceSpec, proxy *ProxyInstance) numbering {
 	switch proto := in.Match.Protocol; {
 	case e.recorded, in.Source == SourceListen, proxy.Mode == Monitor, proxy.Fail == FailOpen,
-		len(in.Chain[0]) == 0, len(in.Chain[1]) == 0, in.Hook == Forward && !oneByOne(in.Match.Server),
+		len(in.Chain[0]) == 0, len(in.Chain[1]) == 0, in.Hook == Forward && len(in.Match.Server) == 0,
 		proto != packet.ProtoTCP && proto != ProtocolAny && proto != 0,
 		in.Match.Out != "", slices.ContainsFunc(in.Match.Not, func(m Match) bool { return m.Out != "" }):
 		return numbering{}
@@ -116,11 +114,6 @@ func (e *Engine) numbering(in *InstanceSpec, proxy *ProxyInstance) numbering {
 		}
 	}
 	return numberingAt(in.Hook, e.exchanges(in.Chain[0]))
-}
-
-// oneByOne reports whether a list names addresses one by one.
-func oneByOne(list []netip.Prefix) bool {
-	return len(list) > 0 && !slices.ContainsFunc(list, func(p netip.Prefix) bool { return !p.IsSingleIP() })
 }
 
 // MayTranslate says whether the packet, the first SYN of a connection, may begin

@@ -81,8 +81,11 @@ func (c *compiler) skip(at place) []rule {
 	if at == placeOutput && len(c.plan.Streams) > 0 {
 		list = append(list, new(builder).marked(ZonedMark).accept(), new(builder).marked(SocketMark).accept())
 	}
-	if at == placeForward && slices.ContainsFunc(c.plan.Selectors, Selector.judgesEarly) {
+	if at == placeForward && slices.ContainsFunc(c.plan.Selectors, Selector.judgesEarly) || at == placeEarlyForwarded {
 		list = append(list, new(builder).marked(JudgedMark).accept())
+	}
+	if at == placeEarlyForwarded {
+		list = append(list, new(builder).own(fieldDst).accept())
 	}
 	if at == placePostrouting && len(c.streams(ppf.ClientToServer, isHonest)) > 0 {
 		list = append(list, refusals()...)
@@ -148,6 +151,13 @@ func (c *compiler) place(at place) {
 	if c.features.Block { // what is not dropped beside is dropped at the instance's own hook
 		selectors = slices.DeleteFunc(selectors, func(s Selector) bool { return s.Beside })
 	}
+	var sparing []Selector // at OUTPUT; before routing the chain begins with a rule for all
+	if !c.features.Own {
+		selectors = slices.DeleteFunc(selectors, Selector.sparesOwn)
+	} else if at == placeOutput {
+		sparing = slices.DeleteFunc(slices.Clone(selectors), func(s Selector) bool { return !s.sparesOwn() })
+		selectors = slices.DeleteFunc(selectors, Selector.sparesOwn)
+	}
 	all := slices.Concat(selectors, refuse)
 	// What has no ports, or hides them, comes first: what stands where the ports
 	// would be must not be read as ports.
@@ -155,21 +165,14 @@ func (c *compiler) place(at place) {
 		own.rules = append(own.rules, new(builder).fragment(false, laterOffset).accept())
 	}
 	c.extensions(ch, all)
-	for _, fail := range fails {
-		g := newGroups(c, fail)
-		for i := range selectors {
-			s := &selectors[i]
-			switch {
-			case s.Fail != fail:
-			case len(s.Criteria.Not) > 0:
-				c.selectExcept(ch, &s.Criteria, fail, c.take)
-			default:
-				g.add(&s.Criteria)
-			}
-		}
-		g.write(ch, ch.name, c.take)
+	c.selectPlain(ch, ch.name, selectors, c.take)
+	if len(sparing) > 0 {
+		own := &chain{name: c.name(ch.name + "_sparing"), rules: []rule{new(builder).own(fieldSrc).back()}}
+		own.rules = append(own.rules, c.take(new(builder), ppf.FailClosed))
+		c.rules.chains = append(c.rules.chains, own)
+		c.selectPlain(ch, own.name, sparing, func(b *builder, _ ppf.Fail) rule { return b.jump(own) })
 	}
-	c.icmpErrors(ch, slices.DeleteFunc(slices.Clone(selectors), Selector.judgesEarly))
+	c.icmpErrors(ch, slices.DeleteFunc(slices.Concat(selectors, sparing), Selector.judgesEarly))
 	for _, fail := range fails {
 		g := newGroups(c, fail)
 		for i := range refuse {
@@ -181,6 +184,24 @@ func (c *compiler) place(at place) {
 	}
 	c.unreadable(ch, selectors)
 	c.keep(ch, at)
+}
+
+// selectPlain writes the rules for what shows all that selectors ask for.
+func (c *compiler) selectPlain(ch *chain, name string, selectors []Selector, to func(*builder, ppf.Fail) rule) {
+	for _, fail := range fails {
+		g := newGroups(c, fail)
+		for i := range selectors {
+			s := &selectors[i]
+			switch {
+			case s.Fail != fail:
+			case len(s.Criteria.Not) > 0:
+				c.selectExcept(ch, &s.Criteria, fail, to)
+			default:
+				g.add(&s.Criteria)
+			}
+		}
+		g.write(ch, name, to)
+	}
 }
 
 // of lists the selectors of a base chain, with what packets show there.
@@ -252,7 +273,8 @@ func (c *compiler) extensions(ch *chain, selectors []Selector) {
 }
 
 // icmpErrors selects the errors about flows: those that quote a server on either
-// side, and those to or from a server, which may be too short to quote anything.
+// side, and those to or from a server, which may be too short to quote anything;
+// of a network that this machine may be part of only the former.
 func (c *compiler) icmpErrors(ch *chain, selectors []Selector) {
 	for family, ranges := range icmpErrors {
 		v6 := family == 1
@@ -266,7 +288,7 @@ func (c *compiler) icmpErrors(ch *chain, selectors []Selector) {
 				g.address = f
 				g.write(own, own.name+"_quoted", c.take)
 			}
-			g = c.coarse(selectors, fail, server)
+			g = c.coarse(slices.DeleteFunc(slices.Clone(selectors), Selector.sparesOwn), fail, server)
 			g.only(v6)
 			for _, f := range []*addrField{&fieldSrc, &fieldDst} {
 				g.address = f

@@ -96,6 +96,10 @@ var goldenPlans = []struct {
 		Selector{Dir: ppf.ServerToClient, Hook: ppf.Output, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: plc, SrcPorts: port(80)}},
 		Selector{Dir: ppf.ServerToClient, Hook: ppf.Output, Early: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: plc, SrcPorts: port(8080)}},
 	)}, native},
+	{"numbers-network", Plan{Closed: queues, Selectors: append(both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: clients, Port: port(80)}),
+		Selector{Dir: ppf.ClientToServer, Hook: ppf.Prerouting, Early: true, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: clients, DstPorts: port(80)}},
+		Selector{Dir: ppf.ServerToClient, Hook: ppf.Output, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: clients, SrcPorts: port(80)}},
+	)}, Features{Queue: QueueNative, Own: true}},
 	{"block", Plan{Closed: queues, Open: open, Selectors: []Selector{
 		{Hook: ppf.Input, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoTCP, DstPorts: port(80)}},
 		{Hook: ppf.Input, Fail: ppf.FailOpen, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoUDP, DstPorts: port(53)}},

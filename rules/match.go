@@ -132,6 +132,14 @@ func (b *builder) addr(f addrField, p netip.Prefix) {
 	}
 }
 
+// own restricts the rule to packets whose address in that field is one of this
+// machine's (struct nft_fib, include/net/netfilter/nft_fib.h: the type of its route).
+func (b *builder) own(f addrField) *builder {
+	return b.say("fib %s type local", f.name).
+		add(&expr.Fib{Register: reg, ResultADDRTYPE: true, FlagDADDR: f == fieldDst, FlagSADDR: f == fieldSrc}).
+		cmp(expr.CmpOpEq, bits(unix.RTN_LOCAL)...)
+}
+
 // port restricts the rule to a range of ports.
 func (b *builder) port(name string, offset uint32, r ppf.PortRange) *builder {
 	lo, hi := portBytes(r)

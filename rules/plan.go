@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -82,6 +83,16 @@ func (q Queues) last() uint16 { return q.First + q.Count - 1 }
 // judgesEarly says that packets which were judged before conntrack come to the
 // instance's own hook, too.
 func (s Selector) judgesEarly() bool { return s.Beside && s.Early }
+
+// sparesOwn says that what this machine itself receives and sends is left alone: of
+// servers that are a network it may be one.
+func (s Selector) sparesOwn() bool {
+	servers := s.Criteria.Dst
+	if s.Dir == ppf.ServerToClient {
+		servers = s.Criteria.Src
+	}
+	return s.Beside && slices.ContainsFunc(servers, func(p netip.Prefix) bool { return !p.IsSingleIP() })
+}
 
 // valid reports whether the range has a number and ends at 65,535 or before.
 func (q Queues) valid() bool { return q.Count > 0 && uint32(q.First)+uint32(q.Count)-1 <= 0xffff }

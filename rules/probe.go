@@ -43,6 +43,9 @@ type Features struct {
 	Queue QueueTarget
 	// Defragment makes Compile have the kernel put fragments together.
 	Defragment bool
+	// Own says that a rule can tell this machine's addresses: without it sequence
+	// numbers are carried over where the servers of an instance are a network.
+	Own bool
 	// Block makes Compile write drops where queues stand.
 	Block bool
 }
@@ -80,7 +83,7 @@ func (k *Kernel) Probe() (Features, error) {
 	for _, q := range []QueueTarget{QueueNative, QueueCompat} {
 		err := k.try(func(t *nftables.Table) error { return k.tryQueue(t, q) })
 		if err == nil {
-			return Features{Queue: q, Defragment: k.try(k.tryDefragment) == nil}, nil
+			return Features{Queue: q, Defragment: k.try(k.tryDefragment) == nil, Own: k.try(k.tryOwn) == nil}, nil
 		}
 		failures = errors.Join(failures, fmt.Errorf("%v: %w", q, err))
 	}
@@ -103,6 +106,10 @@ func (k *Kernel) tryQueue(t *nftables.Table, q QueueTarget) error {
 
 func (k *Kernel) tryDefragment(t *nftables.Table) error {
 	return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).defragment().exprs...)
+}
+
+func (k *Kernel) tryOwn(t *nftables.Table) error {
+	return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).own(fieldDst).accept().exprs...)
 }
 
 // Finding is one thing that the rules need or that matters to them.

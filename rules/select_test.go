@@ -32,6 +32,7 @@ var (
 	server4    = netip.PrefixFrom(s4, 32)
 	server6    = netip.PrefixFrom(s6, 128)
 	client4    = netip.PrefixFrom(c4, 32)
+	networks   = prefixes("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32") // the router is in one of them
 )
 
 const moreFragments = 0x2000
@@ -228,6 +229,24 @@ var selectionTests = []struct {
 		{"another port", "server", ip4(s4, r4, 6, 0, tcp(81, 1)), passed},
 		{"ICMP error", "server", ip4(other4, r4, 1, 0, icmp(3, ip4(r4, s4, 6, 0, tcp(1, 80)))), ours},
 	}},
+	{"early, a network", ppf.Prerouting, []Selector{
+		{Dir: ppf.ClientToServer, Hook: ppf.Prerouting, Early: true, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: networks, DstPorts: port(80)}},
+	}, nil, []sample{
+		{"to a server", "client", ip4(c4, s4, 6, 0, tcp(1, 80)), ours},
+		{"to a server, IPv6", "client", ip6(c6, s6, 6, tcp(1, 80)), ours},
+		{"to the proxy", "client", ip4(c4, r4, 6, 0, tcp(1, 80)), passed},
+		{"to the proxy, ports cut off", "client", ip4(c4, r4, 6, 0, []byte{0}), passed},
+		{"another port", "client", ip4(c4, s4, 6, 0, tcp(1, 81)), passed},
+	}},
+	{"beside at output, a network", ppf.Output, []Selector{
+		{Dir: ppf.ServerToClient, Hook: ppf.Output, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: networks, SrcPorts: port(80)}},
+	}, nil, []sample{
+		{"in a server's name", "router", ip4(s4, c4, 6, 0, tcp(80, 1)), ours},
+		{"in a server's name, IPv6", "router", ip6(s6, c6, 6, tcp(80, 1)), ours},
+		{"of the proxy", "router", ip4(r4, c4, 6, 0, tcp(80, 1)), passed},
+		{"ICMP error about a server", "router", ip4(r4, c4, 1, 0, icmp(3, ip4(c4, s4, 6, 0, tcp(1, 80)))), ours},
+		{"ICMP error about another", "router", ip4(r4, c4, 1, 0, icmp(3, ip4(netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), 6, 0, tcp(1, 80)))), passed},
+	}},
 	{"fail open", ppf.Forward, []Selector{
 		{Hook: ppf.Forward, Fail: ppf.FailOpen, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: []netip.Prefix{server4}}},
 		{Hook: ppf.Forward, Criteria: tcp80},
@@ -287,7 +306,7 @@ var selectionTests = []struct {
 func TestSelection(t *testing.T) {
 	n := newNetwork(t)
 	k, f := openKernelIn(t, n.router)
-	f = Features{Queue: f.Queue}
+	f = Features{Queue: f.Queue, Own: f.Own}
 	senders := map[string]interface{ send(*testing.T, []byte) }{
 		"client": openWire(t, n.client, "eth0", n.mac["peer/client0"], n.mac["router/client0"]),
 		"server": openWire(t, n.server, "eth0", n.mac["peer/server0"], n.mac["router/server0"]),

@@ -227,7 +227,7 @@ func planRules(spec *ppf.Spec) (*rules.Ruleset, error) {
 	if _, err := e.Apply(spec); err != nil {
 		return nil, err
 	}
-	return rules.Compile(daemon.Plan(spec, e), rules.Features{Queue: rules.QueueNative, Defragment: true})
+	return rules.Compile(daemon.Plan(spec, e), rules.Features{Queue: rules.QueueNative, Defragment: true, Own: true})
 }
 
 func newIPTables(g *global) *cobra.Command {
