@@ -147,6 +147,9 @@ type Host interface {
 	Pass(n uint32)
 	Skip(n uint32)
 	Send(b []byte)
+	Reply(b []byte) bool
+	Deny(r Reason) bool
+	Wake(after int64)
 }
 
 // ExtraPacket is the number of the packet that Emit sends.

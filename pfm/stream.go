@@ -3,6 +3,7 @@ package pfm
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 )
 
 // Layout of a stream's descriptor, in the place of a packet's.
@@ -92,6 +93,24 @@ func (s *Stream) Skip(n int) { s.host.Skip(uint32(n)) }
 // Send hands on bytes of the module's own, in order with those that are passed; a
 // mebibyte in one call at most.
 func (s *Stream) Send(b []byte) { s.host.Send(b) }
+
+// Reply says bytes of the module's own to who has sent the bytes that wait, behind what
+// was handed on in the other flow: an answer in place of the other end's. It reports
+// false where that flow is over, or as much waits in it as the module's window holds;
+// then Refuse is left.
+func (s *Stream) Reply(b []byte) bool { return s.host.Reply(b) }
+
+// Deny counts that a part of the stream is refused, with a reason, while the connection
+// goes on: Skip that part, and mostly Reply. It reports false where the instance's
+// mode or an override lets it pass: then Pass it.
+func (s *Stream) Deny(r Reason) bool { return s.host.Deny(r) }
+
+// Wake has the flow judged again when d has passed, whether bytes come or not; see
+// Woken. 0 takes it back. It needs the capability timers.
+func (s *Stream) Wake(d time.Duration) { s.host.Wake(int64(d)) }
+
+// Woken reports that the time of Wake has passed, and nothing has come.
+func (s *Stream) Woken() bool { return s.d[offEvent] == 2 }
 
 // Refuse resets both ends, with a reason.
 func (s *Stream) Refuse(r Reason) Verdict { return Verdict{reason: r} }

@@ -49,3 +49,15 @@ func (h *nativeHost) Send(b []byte) {
 		panic(fmt.Sprintf("module %s: it sends more than %d bytes in one call", h.m.manifest.Name, maxSend))
 	}
 }
+
+// Reply says bytes of the module's own to who has sent what is judged.
+func (h *nativeHost) Reply(b []byte) bool { return h.flow.reply(b) }
+
+// Deny counts that a part of the stream is refused.
+func (h *nativeHost) Deny(r pfm.Reason) bool { return h.flow.pair.deny(h.m.reasonOf[r]) }
+
+// Wake has the flow judged again when some time has passed.
+func (h *nativeHost) Wake(after int64) {
+	h.needs(CapTimers)
+	h.flow.wake(h.m.host.Env().Now(), uint64(after))
+}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -27,6 +26,7 @@ type event uint8
 const (
 	eventData event = iota // bytes have come
 	eventEnd               // the flow ends behind those that wait
+	eventWake              // the time of wake has passed
 )
 
 // verdictClose ends a connection in order, behind what was handed on.
@@ -70,18 +70,20 @@ type streamPair struct {
 	f       *streamFunction
 	session *ppf.Session
 
-	mu     sync.Mutex // held while the module judges: one flow at a time
-	cell   largeCell
-	ends   [2]net.Conn // by the flow that an end begins; the server's may come again
-	ending bool        // the module has closed the connection
-	broken bool        // it was refused
+	mu      sync.Mutex // held while the module judges: one flow at a time
+	cell    largeCell
+	ends    [2]*filter // by the flow that an end begins; the server's may come again
+	replies [2][]byte  // what the module has to say in a flow besides, until it is read
+	done    [2]bool    // nothing can be said in a flow any more
+	ending  bool       // the module has closed the connection
+	broken  bool       // it was refused
 }
 
 func (p *streamPair) filter(c net.Conn, d ppf.Dir) net.Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ends[d] = c
-	return &filter{Conn: c, pair: p, dir: d}
+	p.ends[d], p.done[d] = &filter{Conn: c, pair: p, dir: d}, false
+	return p.ends[d]
 }
 
 // filter is an end of a connection, of which the module has seen what is read.
@@ -97,9 +99,12 @@ type filter struct {
 	err    error  // after out
 
 	// Of one call.
-	event event
-	taken int // of in
-	first int // of out
+	event   event
+	taken   int // of in
+	first   int // of out
+	replied int // bytes that were to be said in the other flow before
+
+	waking waking
 }
 
 // NetConn is the connection itself, for who ends it with a reset.
@@ -130,8 +135,8 @@ func (c *filter) Read(b []byte) (int, error) {
 			return n, nil
 		}
 		c.out, c.read = c.out[:0], 0
-		if c.err == nil {
-			c.err = c.pair.over()
+		if c.pair.meanwhile(c) {
+			continue
 		}
 		if c.err != nil {
 			return 0, c.err
@@ -170,8 +175,13 @@ func (c *filter) fetch() error {
 			c.leave()
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		if n == 0 && c.pair.over() == nil {
-			return err
+		switch c.expired() {
+		case forModule:
+			c.judge(eventWake)
+		case forReader:
+			if n == 0 {
+				return err
+			}
 		}
 	default:
 		c.err = err
@@ -195,10 +205,12 @@ func (c *filter) judge(e event) {
 	p := c.pair
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.event, c.taken, c.first = e, 0, len(c.out)
+	p.say(c)
+	other := c.dir.Other()
+	c.event, c.taken, c.first, c.replied = e, 0, len(c.out), len(p.replies[other])
 	r := p.f.c.call(p.f.binding, c)
 	if r != packet.ReasonNone {
-		c.taken, c.out = 0, c.out[:c.first]
+		c.undo()
 		if p.session.Instance.Fail == ppf.FailOpen {
 			p.session.Count(r, ppf.DoMonitor)
 			c.passAll()
@@ -212,6 +224,16 @@ func (c *filter) judge(e event) {
 	if p.broken && c.err == nil {
 		c.err = errRefused
 	}
+	if len(p.replies[other]) > c.replied && p.ends[other] != nil {
+		p.ends[other].poke()
+	}
+}
+
+// undo takes back what the module has done in the call.
+func (c *filter) undo() {
+	c.taken, c.out = 0, c.out[:c.first]
+	replies := &c.pair.replies[c.dir.Other()]
+	*replies = (*replies)[:c.replied]
 }
 
 // passAll hands on all that waits.
@@ -223,17 +245,35 @@ func (c *filter) passAll() {
 // do lets a unit judge; the pair is locked.
 func (c *filter) do(u unit, b *binding) error { return u.stream(b, c) }
 
-// over tells how the connection has ended that the module closed or refused.
-func (p *streamPair) over() error {
+// meanwhile tells a flow how the connection has ended that the module closed or
+// refused, and gives it what the module has to say in it besides; then it reports
+// true.
+func (p *streamPair) meanwhile(c *filter) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case c.err != nil:
 	case p.broken:
-		return errRefused
+		c.err = errRefused
 	case p.ending:
-		return io.EOF
+		c.err = io.EOF
 	}
-	return nil
+	if p.say(c) {
+		return true
+	}
+	p.done[c.dir] = c.err != nil
+	return false
+}
+
+// say hands on what the module has to say in a flow besides, before anything that is
+// judged later; the pair is locked.
+func (p *streamPair) say(c *filter) bool {
+	r := &p.replies[c.dir]
+	if len(*r) == 0 || p.broken {
+		return false
+	}
+	c.out, *r = append(c.out, *r...), (*r)[:0]
+	return true
 }
 
 // refuse ends both ends with a reset, and counts a reason unless it is none.
@@ -252,7 +292,7 @@ func (p *streamPair) end(r ppf.Reason) {
 	p.broken = true
 	for _, c := range p.ends {
 		if c != nil {
-			ppf.Abort(c)
+			ppf.Abort(c.Conn)
 		}
 	}
 }
@@ -268,14 +308,32 @@ func (p *streamPair) find(r ppf.Reason) (stop bool) {
 // mode, or where an override says so, the bytes pass as they are.
 func (c *filter) drop(r ppf.Reason) {
 	p := c.pair
-	do := p.session.Do(r, p.session.Instance.Mode)
-	if do == ppf.DoRefuse || do == ppf.DoRepair && r.Info().Class != packet.Refused {
+	if p.refuses(r) {
 		p.end(r)
 		return
 	}
 	p.session.Count(r, ppf.DoMonitor)
-	c.taken, c.out = 0, c.out[:c.first]
+	c.undo()
 	c.passAll()
+}
+
+// refuses tells whether what has that reason is refused, or passes in monitor mode
+// and by overrides.
+func (p *streamPair) refuses(r ppf.Reason) bool {
+	do := p.session.Do(r, p.session.Instance.Mode)
+	return do == ppf.DoRefuse || do == ppf.DoRepair && r.Info().Class != packet.Refused
+}
+
+// deny counts that a part of the stream is refused, while the connection goes on, with
+// the pair locked. It reports false where that part has to pass.
+func (p *streamPair) deny(r ppf.Reason) bool {
+	if !p.refuses(r) {
+		p.session.Count(r, ppf.DoMonitor)
+		return false
+	}
+	p.session.Count(r, ppf.DoRefuse)
+	p.session.Report("%v: client %v", r, p.session.ClientAddr)
+	return true
 }
 
 // close ends the connection in order, with the pair locked: each flow behind what
@@ -284,8 +342,7 @@ func (c *filter) close() {
 	p := c.pair
 	p.ending = true
 	if other := p.ends[c.dir.Other()]; other != nil {
-		// It fails only for a connection that is over.
-		_ = other.SetReadDeadline(time.Unix(1, 0))
+		other.poke()
 	}
 }
 
@@ -330,6 +387,18 @@ func (c *filter) send(b []byte) bool {
 	return true
 }
 
+// reply has bytes of the module's own follow what was handed on in the other flow:
+// for who has sent what is judged. It reports false where nobody takes them: that flow
+// is over, or as much waits in it as the module's window holds.
+func (c *filter) reply(b []byte) bool {
+	p, d := c.pair, c.dir.Other()
+	if p.done[d] || len(p.replies[d])+len(b) > p.f.c.manifest.Limits.WindowKiB<<10 {
+		return false
+	}
+	p.replies[d] = append(p.replies[d], b...)
+	return true
+}
+
 // waiting are the bytes that the module may look at, lent for the call.
 func (c *filter) waiting() []byte { return c.in }
 
@@ -365,43 +434,4 @@ func (g *guest) stream(b *binding, c *filter) error {
 		return errVerdict(verdict)
 	}
 	return nil
-}
-
-// streamCalls are the calls about a stream.
-var streamCalls = []call{
-	{"pass", "i", "i", "", (*guest).callPass},
-	{"skip", "i", "i", "", (*guest).callSkip},
-	{"send", "ii", "i", "", (*guest).callSend},
-}
-
-// flowing is the stream that a call is about.
-func (g *guest) flowing() *filter {
-	if g.flow == nil {
-		g.fail("a call about a stream, while none is judged")
-	}
-	return g.flow
-}
-
-// callPass hands on the first of the waiting bytes.
-func (g *guest) callPass(s []uint64) {
-	if c := g.flowing(); !c.take(uint64(uint32(s[0])), true) {
-		g.fail("pass: %d bytes of %d that wait", uint32(s[0]), len(c.in)-c.taken)
-	}
-	s[0] = callOK
-}
-
-// callSkip leaves the first of the waiting bytes out.
-func (g *guest) callSkip(s []uint64) {
-	if c := g.flowing(); !c.take(uint64(uint32(s[0])), false) {
-		g.fail("skip: %d bytes of %d that wait", uint32(s[0]), len(c.in)-c.taken)
-	}
-	s[0] = callOK
-}
-
-// callSend hands on bytes of the guest's own.
-func (g *guest) callSend(s []uint64) {
-	if !g.flowing().send(g.bytes(s[0], s[1])) {
-		g.fail("send: more than %d bytes in one call", maxSend)
-	}
-	s[0] = callOK
 }

@@ -14,7 +14,7 @@ import (
 
 func ferryManifest(limits string) string {
 	return fmt.Sprintf(`{"abi":1,"name":"ferry","version":"1","doc":"for tests",
-"functions":[{"name":"ferry","doc":"for tests","level":"stream","layer":5}],"capabilities":["connection-storage"],
+"functions":[{"name":"ferry","doc":"for tests","level":"stream","layer":5}],"capabilities":["connection-storage","timers"],
 "storage":{"schema":1,"connection":8,"instance":8},"limits":{"fuel":2000000,"faults":3,"window_kib":1%s}}`, limits)
 }
 

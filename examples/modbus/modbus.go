@@ -40,13 +40,15 @@ type allowed struct {
 }
 
 type filter struct {
-	allow []allowed
-	units [256]bool
-	out   []byte // of the message that is being built
+	allow   []allowed
+	units   [256]bool
+	answers bool   // a refused request with an exception, and not with a reset
+	out     []byte // of the message that is being built
 }
 
 func bind(b *pfm.Binding) (pfm.StreamProcessor, error) {
-	f := &filter{}
+	refusal, _ := b.Setting("refusal")
+	f := &filter{answers: refusal == "exception"}
 	for i := range b.Len("allow") {
 		a := allowed{
 			function: byte(b.Int(pfm.Item("allow", i, "function"))),
@@ -82,24 +84,41 @@ func (f *filter) process(s *pfm.Stream) pfm.Verdict {
 		if len(in) < mbapLen-1+length {
 			break
 		}
-		unit, pdu := in[mbapLen-1], in[mbapLen:mbapLen-1+length]
-		if !f.units[unit] {
-			return s.Refuse(reasonUnit)
+		message := in[:mbapLen-1+length]
+		in = in[len(message):]
+		unit, pdu := message[mbapLen-1], message[mbapLen:]
+		f.out = append(f.out[:0], message[0], message[1], 0, 0, 0, 0, unit)
+		r := reasonUnit
+		switch {
+		case !f.units[unit]:
+		case s.Dir() == pfm.ServerToClient:
+			r = f.response(pdu)
+		default:
+			r = f.request(pdu)
 		}
-		f.out = append(f.out[:0], in[0], in[1], 0, 0, 0, 0, unit)
-		judge := f.request
-		if s.Dir() == pfm.ServerToClient {
-			judge = f.response
-		}
-		if r := judge(pdu); r != 0 {
+		code := exceptions[r]
+		switch {
+		case r == 0:
+			put16(f.out[4:], uint16(len(f.out)-mbapLen+1))
+			s.Send(f.out)
+		case !f.answers || code == 0 || s.Dir() == pfm.ServerToClient:
+			return s.Refuse(r)
+		case !s.Deny(r):
+			s.Pass(len(message)) // in monitor mode the PLC answers
+			continue
+		case !s.Reply([]byte{message[0], message[1], 0, 0, 0, 3, unit, pdu[0] | exception, code}):
 			return s.Refuse(r)
 		}
-		put16(f.out[4:], uint16(len(f.out)-mbapLen+1))
-		s.Send(f.out)
-		s.Skip(mbapLen - 1 + length)
-		in = in[mbapLen-1+length:]
+		s.Skip(len(message))
 	}
 	return pfm.Accept
+}
+
+// exceptions are what a client is told (§7) whose request is refused, in the PLC's
+// place. Who contradicts himself gets none: nobody knows where his next message begins.
+var exceptions = map[pfm.Reason]byte{
+	reasonFunction: 1, reasonRegister: 2, reasonQuantity: 3,
+	reasonUnit: 10, // gateway path unavailable
 }
 
 // put appends numbers of 16 bits.

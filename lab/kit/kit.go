@@ -51,7 +51,8 @@ func Run(ctx context.Context, o Options) (checks []Check, err error) {
 	}
 	o.Recorded = slices.Concat(own, o.Recorded)
 	for _, s := range o.Scenarios {
-		list, err := runScenario(ctx, o, s)
+		p := &progress{}
+		list, err := p.guard(ctx, func() ([]Check, error) { return runScenario(ctx, o, s, p) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}
@@ -60,7 +61,7 @@ func Run(ctx context.Context, o Options) (checks []Check, err error) {
 	return checks, nil
 }
 
-func runScenario(ctx context.Context, o Options, s *Scenario) (checks []Check, err error) {
+func runScenario(ctx context.Context, o Options, s *Scenario, p *progress) (checks []Check, err error) {
 	run := map[Kind][2]func(*bench) Check{
 		KindPackets: {func(b *bench) Check { return b.steps(s) }, func(b *bench) Check { return b.fuzzed(s, o) }},
 		KindStream:  {func(b *bench) Check { return b.streams(s) }, func(b *bench) Check { return b.fuzzedStreams(s, o) }},
@@ -78,7 +79,8 @@ func runScenario(ctx context.Context, o Options, s *Scenario) (checks []Check, e
 		if !part.want {
 			continue
 		}
-		b, err := open(ctx, o, s)
+		p.at(part.name)
+		b, err := open(ctx, o, s, p)
 		if err != nil {
 			return nil, err
 		}
@@ -101,6 +103,7 @@ func (c *Check) problem(format string, args ...any) {
 // world is an environment in which only the kit moves the clock.
 type world struct {
 	ppf.Env
+	*progress
 	now    atomic.Int64
 	mu     sync.Mutex
 	random *rand.Rand
@@ -110,7 +113,10 @@ type world struct {
 // Now is the time that the kit has made it.
 func (w *world) Now() int64 { return w.now.Load() }
 
-func (w *world) advance(d time.Duration) { w.now.Add(int64(d)) }
+func (w *world) advance(d time.Duration) {
+	w.now.Add(int64(d))
+	w.moves.Add(1)
+}
 
 // Uint32 is a number that is the same in each run.
 func (w *world) Uint32() uint32 {
@@ -122,6 +128,7 @@ func (w *world) Uint32() uint32 {
 // moved wakes who waits for a session; wait waits until something has moved since
 // the last time.
 func (w *world) moved() {
+	w.moves.Add(1)
 	select {
 	case w.signal <- struct{}{}:
 	default:
@@ -137,6 +144,7 @@ type bench struct {
 	module string
 	kind   Kind
 	sent   []lab.Frame
+	extra  [][]byte // payloads of packets that a step sent besides
 	in     uint64
 
 	mu    sync.Mutex
@@ -150,12 +158,15 @@ func (b *bench) malformed(what string) {
 	b.wrong = append(b.wrong, what)
 }
 
-func open(ctx context.Context, o Options, s *Scenario) (*bench, error) {
-	b := &bench{module: o.Module, kind: s.Kind, world: &world{Env: ppf.DryEnv(), random: rand.New(rand.NewPCG(1, 2)), signal: make(chan struct{}, 1)}}
+func open(ctx context.Context, o Options, s *Scenario, p *progress) (*bench, error) {
+	b := &bench{module: o.Module, kind: s.Kind, world: &world{Env: ppf.DryEnv(), progress: p, random: rand.New(rand.NewPCG(1, 2)), signal: make(chan struct{}, 1)}}
 	b.world.advance(time.Hour)
 	var err error
 	b.engine, err = ppf.New(ppf.Options{Env: b.world, Workers: 1, Emit: func(pkt []byte) error {
 		b.record(pkt)
+		var p packet.Packet
+		p.Parse(packet.LinkRawIP, pkt) // whether it is one the judge says
+		b.extra = append(b.extra, slices.Clone(p.Payload()))
 		return nil
 	}})
 	if err != nil {
@@ -227,8 +238,13 @@ func (b *bench) twice(ctx context.Context, run func(*bench) Check) Check {
 func (b *bench) steps(s *Scenario) (c Check) {
 	for i := range s.Steps {
 		step := &s.Steps[i]
+		b.extra = nil
+		b.world.at(fmt.Sprintf("line %d", step.Line))
 		if step.Wait > 0 {
 			b.pass(step.Wait, nil)
+			for _, problem := range step.compareExtra(b.extra) {
+				c.problem("line %d: %s", step.Line, problem)
+			}
 			continue
 		}
 		c.Packets++
@@ -240,11 +256,27 @@ func (b *bench) steps(s *Scenario) (c Check) {
 				c.problem("line %d: what was sent is no packet: %v", step.Line, r)
 			}
 		}
-		for _, problem := range step.compare(out != nil, p.Payload(), before, b.reasons()) {
+		for _, problem := range append(step.compare(out != nil, p.Payload(), before, b.reasons()), step.compareExtra(b.extra)...) {
 			c.problem("line %d: %s", step.Line, problem)
 		}
 	}
 	return c
+}
+
+// compareExtra tells how the payloads of extra packets differ from what is expected.
+func (s *Step) compareExtra(got [][]byte) []string {
+	if s.Extra == nil || slices.EqualFunc(got, s.Extra, bytes.Equal) {
+		return nil
+	}
+	return []string{fmt.Sprintf("extra packets %q, want %q", got, s.Extra)}
+}
+
+// compareReply tells whether something else came back to a sender than is expected.
+func (s *Step) compareReply(got []byte) []string {
+	if bytes.Equal(got, s.Reply) {
+		return nil
+	}
+	return []string{fmt.Sprintf("reply %q, want %q", got, s.Reply)}
 }
 
 // reasons counts drops and repairs by reason.

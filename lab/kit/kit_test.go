@@ -100,8 +100,11 @@ func TestParseTrace(t *testing.T) {
 		{"> tcp seq=x", `"seq=x" is not a number`},
 		{"> tcp sack=1", `"sack" is unknown`},
 		{`> udp "x`, "the text does not end"},
-		{"= accept", "what is expected follows a packet"},
-		{"> udp x00\n= pass", `"pass" is no verdict`},
+		{"= accept", "what is expected follows a step"},
+		{"> udp x00\n= pass", `"pass" is unknown`},
+		{"> stream x00\n= reply", "write `= reply BYTES`"},
+		{"wait 1s\n= extra no", "write `= extra BYTES`"},
+		{"wait 1s\n= accept", "behind a wait stands"},
 		{"> udp x00\n= drop", "a drop has a reason"},
 		{"> stream", "write `stream BYTES`"},
 		{"> end x00", "write `stream BYTES` or `end`"},
@@ -130,12 +133,35 @@ const ferrying = `chain ferry relay
 = accept "answer\n"
 > stream "mend\n"
 = accept ferry.mended "mended\n"
+> stream "deny\n"
+= accept ferry.denied ""
+= reply "no\n"
+> stream "later\n"
+= accept ""
+wait 1s
+= reply "still there\n"
+> stream "pass on\n"
+= accept "woken\npass on\n"
 > end
 = accept "ended\n"
 > stream "refuse\n"
 = drop ferry.refused
 > stream "pass again\n"
 = accept "pass again\n"
+`
+
+const keeping = `chain keeper
+port 9
+> udp "beat 2"
+= accept "beat 2"
+wait 500ms
+wait 500ms
+= extra "beat"
+= extra "beat"
+> udp "nothing"
+= accept
+> udp "nothing"
+= accept
 `
 
 const talking = `chain http talker
@@ -162,8 +188,11 @@ func TestSessions(t *testing.T) {
 		wrong                   []string // what to change, what into, and what is told
 	}{
 		{"ferry", `{"abi":1,"name":"ferry","version":"1","doc":"t","functions":[{"name":"ferry","doc":"t","level":"stream","layer":5}],
-			"capabilities":["connection-storage"],"storage":{"schema":1,"connection":8,"instance":8},"limits":{"window_kib":1}}`, ferrying,
+			"capabilities":["connection-storage","timers"],"storage":{"schema":1,"connection":8,"instance":8},"limits":{"window_kib":1}}`, ferrying,
 			[]string{`accept "pass a\n"`, `accept "pass b\n"`, `line 2: payload "pass a\n", want "pass b\n"`}},
+		{"keeper", `{"abi":1,"name":"keeper","version":"1","doc":"t","functions":[{"name":"keeper","doc":"t","level":"packet","layer":4,"settings":{"type":"object","properties":{"again":{"type":"boolean"}}}}],
+			"capabilities":["connection-storage","timers","emit","log","shared-data"],"storage":{"schema":1,"connection":8,"instance":64}}`, keeping,
+			[]string{`= extra "beat"`, `= extra "bean"`, `line 6: extra packets ["beat" "beat"], want ["bean" "beat"]`}},
 		{"talker", `{"abi":1,"name":"talker","version":"1","doc":"t","functions":[{"name":"talker","doc":"t","level":"message","layer":7,"settings":{"type":"object","properties":{"greeting":{"type":"string","default":"hello"}}}}],
 			"capabilities":["connection-storage","timers","log"],"storage":{"schema":1,"connection":8,"instance":8}}`, talking,
 			[]string{"Saw: hello", "Saw: hullo", "line 3: "}},

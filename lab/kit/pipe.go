@@ -62,7 +62,21 @@ func (s *side) hasEnded() bool {
 func (c *wire) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for i := range c.flows {
+		c.flows[i].look(c.world)
+	}
 	c.moved.Broadcast()
+}
+
+// look ends the waiting of a reader whose deadline has passed: it is not settled.
+func (f *flow) look(w *world) {
+	if f.expired(w) {
+		f.waiting = false
+	}
+}
+
+func (f *flow) expired(w *world) bool {
+	return !f.deadline.IsZero() && f.deadline.UnixNano() <= w.Now()
 }
 
 // take gives what has come for a side so far.
@@ -106,7 +120,7 @@ func (s *side) Read(b []byte) (int, error) {
 			return n, nil
 		case f.ended:
 			return 0, io.EOF
-		case !f.deadline.IsZero() && f.deadline.UnixNano() <= s.world.Now():
+		case f.expired(s.world):
 			return 0, os.ErrDeadlineExceeded
 		}
 		f.waiting = true
@@ -163,7 +177,9 @@ func (s *side) SetLinger(sec int) error {
 func (s *side) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flows[s.i].deadline = t
+	f := &s.flows[s.i]
+	f.deadline = t
+	f.look(s.world)
 	s.moved.Broadcast()
 	return nil
 }

@@ -39,7 +39,7 @@ func (b *bench) replayed(s *Scenario, frames []lab.Frame) (c Check) {
 			return c
 		}
 		for i := range conversation {
-			if ok, _ := at.send(&conversation[i]); !ok {
+			if ok, _, _ := at.send(&conversation[i]); !ok {
 				break
 			}
 		}

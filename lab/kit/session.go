@@ -116,8 +116,12 @@ func (b *bench) streams(s *Scenario) (c Check) {
 	var at *session
 	for i := range s.Steps {
 		step := &s.Steps[i]
+		b.world.at(fmt.Sprintf("line %d", step.Line))
 		if step.Wait > 0 {
 			b.pass(step.Wait, at)
+			for _, problem := range step.compareReply(at.takeBack()) {
+				c.problem("line %d: %s", step.Line, problem)
+			}
 			continue
 		}
 		c.Packets++
@@ -132,8 +136,8 @@ func (b *bench) streams(s *Scenario) (c Check) {
 			}
 		}
 		before := b.reasons()
-		sent, got := at.send(step)
-		for _, problem := range step.compare(sent, got, before, b.reasons()) {
+		sent, got, back := at.send(step)
+		for _, problem := range append(step.compare(sent, got, before, b.reasons()), step.compareReply(back)...) {
 			c.problem("line %d: %s", step.Line, problem)
 		}
 		if !sent {
@@ -146,12 +150,20 @@ func (b *bench) streams(s *Scenario) (c Check) {
 	return c
 }
 
-// send sends what a step says and gives what comes out at the other side; ok is
-// false where the connection was reset.
-func (c *session) send(step *Step) (ok bool, got []byte) {
+// takeBack gives what has come back to the client.
+func (c *session) takeBack() []byte {
+	if c == nil {
+		return nil
+	}
+	return c.client.take(nearSide)
+}
+
+// send sends what a step says and gives what comes out at the other side, and what
+// comes back; ok is false where the connection was reset.
+func (c *session) send(step *Step) (ok bool, got, back []byte) {
 	from, to := c.ends(step.Dir)
 	if from == nil || to == nil {
-		return false, nil
+		return false, nil, nil
 	}
 	if step.End {
 		// It cannot fail.
@@ -160,11 +172,11 @@ func (c *session) send(step *Step) (ok bool, got []byte) {
 		c.until(func() bool { return to.hasEnded() })
 	} else {
 		if _, err := from.Write(step.Data); err != nil {
-			return false, nil
+			return false, nil, nil
 		}
 		c.settle()
 	}
-	return !to.isReset() && !from.isReset(), to.take(nearSide)
+	return !to.isReset() && !from.isReset(), to.take(nearSide), from.take(nearSide)
 }
 
 // pass lets time pass.
@@ -177,6 +189,7 @@ func (b *bench) pass(d time.Duration, at *session) {
 	at.client.wake()
 	if s := at.server.Load(); s != nil {
 		s.wake()
+		at.settle()
 	}
 }
 
@@ -198,7 +211,7 @@ func (b *bench) fuzzedStreams(s *Scenario, o Options) (c Check) {
 			for len(data) > 0 {
 				n := 1 + random.IntN(len(data))
 				c.Packets++
-				if ok, _ := at.send(&Step{Dir: seed.Dir, Data: data[:n]}); !ok {
+				if ok, _, _ := at.send(&Step{Dir: seed.Dir, Data: data[:n]}); !ok {
 					break
 				}
 				data = data[n:]
@@ -306,6 +319,7 @@ func (b *bench) messages(s *Scenario) (c Check) {
 	var raw bytes.Buffer
 	for i := range s.Steps {
 		step := &s.Steps[i]
+		b.world.at(fmt.Sprintf("line %d", step.Line))
 		switch {
 		case step.Wait > 0:
 			b.pass(step.Wait, at)

@@ -47,6 +47,10 @@ type Step struct {
 	// Want is "accept", "drop" or "" for no matter.
 	Want   string
 	Reason string // of a drop, or of a repair
+	// Reply is what comes back to the sender of a stream's bytes; nil for nothing.
+	Reply []byte
+	// Extra are the payloads of the packets that are sent besides; nil for no matter.
+	Extra [][]byte
 	// Texts are, put together, the payload or the bytes that are sent on, and of a
 	// message what has to be in it; nil for no matter.
 	Texts [][]byte
@@ -156,8 +160,8 @@ func (s *Scenario) line(n int, words []word) error {
 		}
 		s.Steps = append(s.Steps, step)
 	case "=":
-		if len(s.Steps) == 0 || s.Steps[len(s.Steps)-1].Wait > 0 || len(rest) == 0 {
-			return fmt.Errorf("what is expected follows a packet: `= accept [REASON] [PAYLOAD]` or `= drop REASON`")
+		if len(s.Steps) == 0 || len(rest) == 0 {
+			return fmt.Errorf("what is expected follows a step: `= accept [REASON] [PAYLOAD]`, `= drop REASON`, `= reply BYTES` or `= extra PAYLOAD`")
 		}
 		return s.Steps[len(s.Steps)-1].expect(rest)
 	default:
@@ -168,9 +172,31 @@ func (s *Scenario) line(n int, words []word) error {
 
 // expect reads what follows =.
 func (s *Step) expect(words []word) error {
-	s.Want = words[0].text
+	what := words[0].text
+	if what == "reply" || what == "extra" {
+		var b []byte
+		for _, w := range words[1:] {
+			if !w.bytes {
+				return fmt.Errorf("%q: write `= %s BYTES`", w.text, what)
+			}
+			b = append(b, w.text...)
+		}
+		if len(b) == 0 {
+			return fmt.Errorf("write `= %s BYTES`", what)
+		}
+		if what == "reply" {
+			s.Reply = append(s.Reply, b...)
+		} else {
+			s.Extra = append(s.Extra, b)
+		}
+		return nil
+	}
+	if s.Wait > 0 {
+		return fmt.Errorf("behind a wait stands `= reply BYTES` or `= extra PAYLOAD`")
+	}
+	s.Want = what
 	if s.Want != "accept" && s.Want != "drop" {
-		return fmt.Errorf("%q is no verdict (accept or drop)", s.Want)
+		return fmt.Errorf("%q is unknown (accept, drop, reply or extra)", what)
 	}
 	for _, w := range words[1:] {
 		switch {

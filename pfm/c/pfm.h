@@ -91,7 +91,7 @@ struct pfm_stream {
 	pfm_u8 reserved6[64];
 };
 
-enum { PFM_DATA, PFM_END };
+enum { PFM_DATA, PFM_END, PFM_WOKEN };
 
 struct pfm_area {
 	pfm_u32 count, stride, reserved[2];
@@ -204,6 +204,9 @@ PFM_CALL("set_body") int pfm_set_body(const void *at, pfm_u32 length);
 PFM_CALL("pass") int pfm_pass_bytes(pfm_u32 length);
 PFM_CALL("skip") int pfm_skip_bytes(pfm_u32 length);
 PFM_CALL("send") int pfm_send_bytes(const void *at, pfm_u32 length);
+PFM_CALL("reply") int pfm_reply_bytes(const void *at, pfm_u32 length);
+PFM_CALL("deny") int pfm_deny_bytes(pfm_u32 reason); /* 1: skip them, 0: pass them */
+PFM_CALL("wake") int pfm_wake(pfm_u64 after);
 
 /* The module's own. It works on packets, unless it defines PFM_MESSAGES or
  * PFM_STREAMS before it includes this; PFM_PACKETS beside them says that it works

@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/promethos/promethos/pfm"
 )
 
 var (
 	reasonRefused = pfm.NewReason(pfm.ReasonInfo{Name: "ferry.refused", Field: "stream", Doc: "it asked to be refused"})
+	reasonDenied  = pfm.NewReason(pfm.ReasonInfo{Name: "ferry.denied", Field: "stream", Doc: "it asked for no"})
 	reasonMended  = pfm.NewReason(pfm.ReasonInfo{Name: "ferry.mended", Repaired: true, Field: "stream", Doc: "it asked to be mended"})
 )
 
@@ -35,6 +37,10 @@ func bind(b *pfm.Binding) (pfm.StreamProcessor, error) {
 			if v := do(b, s, line, s.Offset()+uint64(at-n)); v != pfm.Accept {
 				return v
 			}
+		}
+		if s.Woken() {
+			s.Reply([]byte("still there\n"))
+			s.Send([]byte("woken\n"))
 		}
 		if s.Ended() && s.Dir() == pfm.ClientToServer {
 			s.Send([]byte("ended\n"))
@@ -61,6 +67,20 @@ func do(b *pfm.Binding, s *pfm.Stream, line []byte, from uint64) pfm.Verdict {
 			return pfm.Stopped
 		}
 		s.Send([]byte("mended\n"))
+	case "deny":
+		if !s.Deny(reasonDenied) {
+			s.Pass(len(line))
+			return pfm.Accept
+		}
+		s.Reply([]byte("no\n"))
+	case "full":
+		for s.Reply(line) {
+		}
+	case "bye":
+		s.Reply([]byte("bye\n"))
+		return pfm.CloseStream
+	case "later":
+		s.Wake(time.Millisecond)
 	case "refuse":
 		return s.Refuse(reasonRefused)
 	case "close":
