@@ -175,9 +175,11 @@ func Start(o Options) (_ *Daemon, err error) {
 	undo = append(undo, func() { d.engine.Close(context.Background()) })
 	undo = append(undo, func() {
 		d.closeTransparent()
-		if d.transparent.held != nil {
-			d.running.Wait()
-			d.transparent.held.Close()
+		d.running.Wait()
+		for _, s := range []*nfqueue.Source{d.transparent.held, d.open} {
+			if s != nil {
+				s.Close()
+			}
 		}
 	})
 	if d.closed != nil {
@@ -210,6 +212,11 @@ func Start(o Options) (_ *Daemon, err error) {
 	d.startWires(opened)
 	if d.noPackets == nil {
 		d.run(d.closed, d.engine.Handlers()[:workers])
+		undo = append(undo, func() {
+			if before == rules.StateNone { // else the servers stay closed, as they were
+				_ = d.kernel.Remove()
+			}
+		})
 		if err = d.selectPackets(); err != nil {
 			return nil, err
 		}
@@ -218,13 +225,19 @@ func Start(o Options) (_ *Daemon, err error) {
 		}
 	}
 	d.keepJournal()
+	undo = append(undo, func() {
+		d.endJournal()
+		d.journal.Wait()
+	})
 	if d.noPackets != nil {
 		d.running.Go(d.tick)
 	}
 	d.server = control.NewServer(d)
+	undo = append(undo, func() { _ = d.server.Shutdown(context.Background()) })
 	d.running.Go(func() { d.fail(d.server.Serve(d.listener)) })
 	if d.pageListener != nil {
 		d.page = web.NewServer(d, web.Options{Selftest: SelftestResult})
+		undo = append(undo, func() { _ = d.page.Shutdown(context.Background()) })
 		d.running.Go(func() { d.fail(d.page.Serve(d.pageListener)) })
 	}
 	if d.watcher != nil {
