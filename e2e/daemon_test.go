@@ -241,6 +241,10 @@ type instance struct {
 	Connections              int
 	Flows                    [2]flow
 	Chains                   [2][]string
+	Messages                 *[2]struct { // of a stream chain
+		In, Sent, Unchanged, Dropped uint64
+		InBytes                      uint64 `json:"in_bytes"`
+	}
 }
 
 func (d *daemon) instances(t *testing.T) []instance {

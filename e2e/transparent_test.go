@@ -123,6 +123,16 @@ func TestTransparent(t *testing.T) {
 				if s.Packets.Unchanged+s.Packets.Dropped+s.Unmatched.In > 0 || s.Packets.Sent < 2*5*10 {
 					t.Errorf("stats: %+v, no instance %+v\n%s", s.Packets, s.Unmatched, d.do(t, "reasons"))
 				}
+				for _, i := range d.instances(t) {
+					if i.Messages == nil {
+						t.Fatalf("%s: messages are not counted", i.Name)
+					}
+					for flow, m := range i.Messages {
+						if done := m.Sent + m.Unchanged; done < uint64(2*len(families)) || done != m.In || m.InBytes == 0 || (m.Sent > 0) != (chain == "http") {
+							t.Errorf("%s, flow %d: messages %+v", i.Name, flow, m)
+						}
+					}
+				}
 				d.stop(t)
 				if n := diverted(t, l.Proxy); n > 0 {
 					t.Errorf("%d policy rules are left", n)

@@ -329,7 +329,7 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	}
 	proxy := &ProxyInstance{
 		Name: in.Name, Initiate: in.Initiate, Others: in.Others, Mode: in.Mode, Fail: in.Fail,
-		Since: e.env.Now(), spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)), streams: &streamCounters{},
+		Since: e.env.Now(), spec: in, events: newEventLimit(), answers: newAnswerLimit(), counters: make([]counters, len(e.workers)), streams: &streamCounters{}, limits: &sessionLimits{},
 		restored: new(atomic.Bool),
 	}
 	if proxy.Initiate == InitiateDefault {
@@ -388,7 +388,7 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	if len(old) > 0 {
 		had = e.proxy.find(old[0].Number)
 		proxy.id, proxy.Since = had.id, had.Since
-		proxy.counters, proxy.streams, proxy.events, proxy.answers, proxy.restored = had.counters, had.streams, had.events, had.answers, had.restored
+		proxy.counters, proxy.streams, proxy.limits, proxy.events, proxy.answers, proxy.restored = had.counters, had.streams, had.limits, had.events, had.answers, had.restored
 	}
 	var rules []*Rule
 	for d, chain := range in.Chain {

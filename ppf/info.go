@@ -23,7 +23,10 @@ type InstanceInfo struct {
 	Protecting  bool              `json:"protecting"` // false in monitor mode
 	Connections int               `json:"connections"`
 	Flow        [2]FlowCounters   `json:"flows"`
-	Match       [2]string         `json:"match"`
+	// Messages are those of a chain with a stream function; what ends at a hook has
+	// its packets in Flow.
+	Messages *[2]MessageCounters `json:"messages,omitempty"`
+	Match    [2]string           `json:"match"`
 }
 
 // ReasonCountInfo is how often a reason led to an outcome in an instance.
@@ -65,7 +68,9 @@ func (e *Engine) sumCounters(p *ProxyInstance) counters {
 		p.counters[i].addTo(&sum)
 		w.mu.Unlock()
 	}
-	p.streams.addTo(&sum)
+	if p.source() == SourceListen {
+		p.streams.addTo(&sum)
+	}
 	return sum
 }
 
@@ -92,7 +97,7 @@ func (e *Engine) Instances() []InstanceInfo {
 		info := InstanceInfo{
 			Name: p.Name, Origin: OriginRuntime.String(), Number: p.Number, Hook: p.hook().String(), Layer: p.Layer,
 			Chain: p.Chain, Mode: p.Mode.String(), Protecting: p.Mode != Monitor,
-			Connections: e.table.Count(p) + e.sessions.count(p), Flow: e.sumCounters(p).flow,
+			Connections: e.table.Count(p) + e.sessions.count(p), Flow: e.sumCounters(p).flow, Messages: p.messages(),
 		}
 		if p.spec != nil {
 			info.Origin = OriginFile.String()

@@ -28,6 +28,7 @@ type InstanceMeasure struct {
 	Mode        Mode
 	Connections int
 	Flow        [2]FlowMeasure
+	Messages    *[2]MessageCounters // nil where the chain has no stream function
 }
 
 // FlowMeasure is what one flow counted.
@@ -62,7 +63,7 @@ func (e *Engine) Measure() Measurement {
 			continue
 		}
 		sum := e.sumCounters(p)
-		i := InstanceMeasure{Name: p.Name, Mode: p.Mode, Connections: e.table.Count(p) + e.sessions.count(p)}
+		i := InstanceMeasure{Name: p.Name, Mode: p.Mode, Connections: e.table.Count(p) + e.sessions.count(p), Messages: p.messages()}
 		for d := range i.Flow {
 			i.Flow[d] = sum.measure(Dir(d))
 		}

@@ -46,6 +46,7 @@ type ProxyInstance struct {
 	honest     bool                     // see Ends.Honest
 	counters   []counters               // by worker; shared by all values of one identity
 	streams    *streamCounters          // likewise
+	limits     *sessionLimits           // likewise
 	events     *rateLimit
 	answers    *rateLimit
 }
@@ -175,7 +176,7 @@ func (p *proxyPlugin) Config(config string, n InstanceNumber) error {
 	if cs.Dir == ClientToServer {
 		proxy := &ProxyInstance{
 			Name: fmt.Sprintf("%d/0", n), id: p.nextID(),
-			counters: make([]counters, len(p.engine.workers)), streams: &streamCounters{}, events: newEventLimit(), answers: newAnswerLimit(),
+			counters: make([]counters, len(p.engine.workers)), streams: &streamCounters{}, limits: &sessionLimits{}, events: newEventLimit(), answers: newAnswerLimit(),
 			Group: p.engine.hookOf(n), Since: p.engine.env.Now(),
 		}
 		proxy.Number[ClientToServer], proxy.Layer[ClientToServer], proxy.Chain[ClientToServer] = n, cs.Layer, cs.Functions

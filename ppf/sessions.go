@@ -63,24 +63,36 @@ type progress struct {
 	about    atomic.Pointer[string] // what a function says of the client's connection
 }
 
-// streamCounters count by flow what the streams of an instance moved. They are for
-// instances at no hook: elsewhere the packets of the same bytes are counted.
+// streamCounters count by flow what the streams of an instance moved.
 type streamCounters [2]struct{ bytes, sent, unchanged, dropped atomic.Uint64 }
 
-func (c *streamCounters) addTo(sum *counters) {
-	if c == nil {
-		return
-	}
+// MessageCounters counts the messages of one flow, or streams where a function
+// carries bytes. Each that came in is in one of Sent, Unchanged and Dropped.
+type MessageCounters struct {
+	In        uint64 `json:"in"`
+	InBytes   uint64 `json:"in_bytes"`  // of payload
+	Sent      uint64 `json:"sent"`      // built anew
+	Unchanged uint64 `json:"unchanged"` // carried as they are
+	Dropped   uint64 `json:"dropped"`   // refused
+}
+
+func (c *streamCounters) read() (m [2]MessageCounters) {
 	for d := range c {
-		sent, unchanged, dropped := c[d].sent.Load(), c[d].unchanged.Load(), c[d].dropped.Load()
-		sum.flow[d].add(&FlowCounters{In: sent + unchanged + dropped, InBytes: c[d].bytes.Load(), Sent: sent, Unchanged: unchanged, Dropped: dropped})
+		m[d] = MessageCounters{InBytes: c[d].bytes.Load(), Sent: c[d].sent.Load(), Unchanged: c[d].unchanged.Load(), Dropped: c[d].dropped.Load()}
+		m[d].In = m[d].Sent + m[d].Unchanged + m[d].Dropped
+	}
+	return m
+}
+
+// addTo adds them to the sum of an instance at no hook. Elsewhere the packets of
+// the same bytes are counted there.
+func (c *streamCounters) addTo(sum *counters) {
+	for d, m := range c.read() {
+		sum.flow[d].add(&FlowCounters{In: m.In, InBytes: m.InBytes, Sent: m.Sent, Unchanged: m.Unchanged, Dropped: m.Dropped})
 	}
 }
 
 func (c *streamCounters) reset() {
-	if c == nil {
-		return
-	}
 	for d := range c {
 		c[d].bytes.Store(0)
 		c[d].sent.Store(0)
@@ -89,13 +101,14 @@ func (c *streamCounters) reset() {
 	}
 }
 
-// counts gives the counters of the session's instance; nil where packets are
-// counted.
-func (s *Session) counts() *streamCounters {
-	if s.Instance.source() != SourceListen {
+// messages tells what the streams of an instance moved; nil where its chain has
+// none.
+func (p *ProxyInstance) messages() *[2]MessageCounters {
+	if p.source() != SourceListen && !p.transparent() {
 		return nil
 	}
-	return s.Instance.streams
+	m := p.streams.read()
+	return &m
 }
 
 // Moved notes n bytes of payload of a flow that were sent on. Like what follows it
@@ -103,9 +116,7 @@ func (s *Session) counts() *streamCounters {
 func (s *Session) Moved(d Dir, n int64) {
 	s.progress.bytes[d].Add(uint64(n))
 	s.progress.seen[d].Store(s.engine.env.Now())
-	if c := s.counts(); c != nil {
-		c[d].bytes.Add(uint64(n))
-	}
+	s.Instance.streams[d].bytes.Add(uint64(n))
 }
 
 // Rebuilt counts a message of a flow that was built anew and sent on, for which n
@@ -113,25 +124,19 @@ func (s *Session) Moved(d Dir, n int64) {
 func (s *Session) Rebuilt(d Dir, n int64) {
 	s.Moved(d, n)
 	s.progress.messages[d].Add(1)
-	if c := s.counts(); c != nil {
-		c[d].sent.Add(1)
-	}
+	s.Instance.streams[d].sent.Add(1)
 }
 
 // Refused counts a message of a flow that was refused, or a stream whose messages
 // nobody knows.
 func (s *Session) Refused(d Dir) {
-	if c := s.counts(); c != nil {
-		c[d].dropped.Add(1)
-	}
+	s.Instance.streams[d].dropped.Add(1)
 }
 
 // Carried counts a stream whose bytes go on as they are, in both flows.
 func (s *Session) Carried() {
-	if c := s.counts(); c != nil {
-		c[ClientToServer].unchanged.Add(1)
-		c[ServerToClient].unchanged.Add(1)
-	}
+	s.Instance.streams[ClientToServer].unchanged.Add(1)
+	s.Instance.streams[ServerToClient].unchanged.Add(1)
 }
 
 // Describe says in words what the client's connection is, for lists: a TLS
@@ -206,42 +211,54 @@ func ClientNetwork(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// SessionLimit counts the sessions that a stream function serves, altogether and
-// per client. The zero value has none yet; it is safe for concurrent use.
-type SessionLimit struct {
-	mu       sync.Mutex
+// sessionLimits are the sessions that each stream function of an instance serves,
+// altogether and per client. A reload that changes the instance keeps them: what
+// began before counts as what begins afterwards does.
+type sessionLimits struct {
+	mu         sync.Mutex
+	byFunction map[string]*sessionCount
+}
+
+type sessionCount struct {
 	all      int
 	byClient map[netip.Prefix]int
 }
 
-// Enter counts a session in, unless it were more than most altogether or than
-// perClient of its client (0: no limit). Where it gives ReasonNone, Leave has to
-// follow.
-func (l *SessionLimit) Enter(s *Session, most, perClient int) Reason {
+// Enter counts the session in for a function, unless it were more than most
+// altogether or than perClient of its client (0: no limit). Where it gives
+// ReasonNone, Leave has to follow. Both are safe for concurrent use.
+func (s *Session) Enter(function string, most, perClient int) Reason {
+	l := s.Instance.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	c := l.byFunction[function]
+	if c == nil {
+		c = &sessionCount{byClient: map[netip.Prefix]int{}}
+		if l.byFunction == nil {
+			l.byFunction = map[string]*sessionCount{}
+		}
+		l.byFunction[function] = c
+	}
 	k := ClientNetwork(s.ClientAddr.Addr())
 	switch {
-	case most > 0 && l.all >= most:
+	case most > 0 && c.all >= most:
 		return ReasonSessions
-	case perClient > 0 && l.byClient[k] >= perClient:
+	case perClient > 0 && c.byClient[k] >= perClient:
 		return ReasonClientSessions
 	}
-	if l.byClient == nil {
-		l.byClient = map[netip.Prefix]int{}
-	}
-	l.all++
-	l.byClient[k]++
+	c.all++
+	c.byClient[k]++
 	return 0
 }
 
-// Leave counts a session out.
-func (l *SessionLimit) Leave(s *Session) {
+// Leave counts the session out.
+func (s *Session) Leave(function string) {
+	l := s.Instance.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := ClientNetwork(s.ClientAddr.Addr())
-	l.all--
-	if l.byClient[k]--; l.byClient[k] == 0 {
-		delete(l.byClient, k)
+	c, k := l.byFunction[function], ClientNetwork(s.ClientAddr.Addr())
+	c.all--
+	if c.byClient[k]--; c.byClient[k] == 0 {
+		delete(c.byClient, k)
 	}
 }

@@ -42,31 +42,46 @@ type Session struct {
 	progress *progress // shared by what functions make of a session
 	ending   ending
 	dial     func(context.Context) (net.Conn, error)
+	announce bool
+	wraps    []func(context.Context, net.Conn) (net.Conn, error)
 }
 
 // Env is the world around the engine.
 func (s *Session) Env() Env { return s.engine.env }
 
 // Dial gives a connection to the server. The caller closes it.
-func (s *Session) Dial(ctx context.Context) (net.Conn, error) { return s.dial(ctx) }
+func (s *Session) Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := s.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.announce {
+		if _, err := conn.Write(s.proxyHeader()); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	for _, wrap := range s.wraps {
+		wrapped, err := wrap(ctx, conn)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn = wrapped
+	}
+	return conn, nil
+}
 
 // WrapServer lets f make of each connection to the server what Dial gives from
 // now on; an error of f closes the connection.
 func (s *Session) WrapServer(f func(ctx context.Context, plain net.Conn) (net.Conn, error)) {
-	dial := s.dial
-	s.dial = func(ctx context.Context) (net.Conn, error) {
-		plain, err := dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		conn, err := f(ctx, plain)
-		if err != nil {
-			plain.Close()
-			return nil, err
-		}
-		return conn, nil
-	}
+	s.wraps = append(s.wraps, f)
 }
+
+// AnnounceClient lets each connection that Dial gives from now on begin with a
+// header of the PROXY protocol, version 2, which tells the server who the client
+// is. It stands before what functions make of the connection, such as TLS.
+func (s *Session) AnnounceClient() { s.announce = true }
 
 // Do says what a finding of reason r leads to in mode m, which is the instance's
 // or that of a part of it: an override first, then the mode.

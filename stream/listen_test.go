@@ -230,7 +230,15 @@ func TestCounts(t *testing.T) {
 			t.Errorf("flow %v: got %+v, want %+v", ppf.Dir(d), got, want)
 		}
 	}
+	for d, want := range [2]ppf.MessageCounters{{In: 4, Sent: 3, Dropped: 1}, {In: 3, Sent: 3}} {
+		if got := f.engine.Instances()[0].Messages[d]; got.In != want.In || got.Sent != want.Sent || got.Dropped != want.Dropped || got.InBytes == 0 {
+			t.Errorf("messages of flow %v: got %+v, want %+v and octets", ppf.Dir(d), got, want)
+		}
+	}
 	f.engine.ZeroCounters()
+	if got := f.engine.Instances()[0].Messages; *got != [2]ppf.MessageCounters{} {
+		t.Errorf("messages after ZeroCounters: got %+v", got)
+	}
 	if got := f.engine.Instances()[0].Flow; got != [2]ppf.FlowCounters{} {
 		t.Errorf("after ZeroCounters: got %+v", got)
 	}

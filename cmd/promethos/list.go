@@ -29,16 +29,25 @@ func newInstances(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(g, list, []string{"NAME", "ORIGIN", "CS", "SC", "HOOK", "CHAIN", "MODE", "CONNECTIONS", "IN", "SENT", "UNCHANGED", "DROPPED"},
+			return show(g, list, []string{"NAME", "ORIGIN", "CS", "SC", "HOOK", "CHAIN", "MODE", "CONNECTIONS", "IN", "SENT", "UNCHANGED", "DROPPED", "MESSAGES"},
 				func(i ppf.InstanceInfo) []string {
 					cs, sc := i.Flow[0], i.Flow[1]
 					return []string{
 						i.Name, i.Origin, i.Number[0].String(), i.Number[1].String(), i.Hook, chainText(i), modeText(i), strconv.Itoa(i.Connections),
-						count(cs.In + sc.In), count(cs.Sent + sc.Sent), count(cs.Unchanged + sc.Unchanged), count(cs.Dropped + sc.Dropped),
+						count(cs.In + sc.In), count(cs.Sent + sc.Sent), count(cs.Unchanged + sc.Unchanged), count(cs.Dropped + sc.Dropped), messagesText(i),
 					}
 				})
 		},
 	}
+}
+
+// messagesText counts the messages of a chain that has some, or streams where a
+// function carries bytes.
+func messagesText(i ppf.InstanceInfo) string {
+	if i.Messages == nil {
+		return "-"
+	}
+	return count(i.Messages[0].In + i.Messages[1].In)
 }
 
 func count(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -110,12 +119,14 @@ func printInstance(i ppf.InstanceInfo, reasons []ppf.ReasonCountInfo) error {
 		}
 		fmt.Printf("%v  number     %v\n    taken at   %s\n    match      %s\n    layer      %d\n    functions  %s\n",
 			ppf.Dir(d), i.Number[d], strings.Join(i.Hooks[d], ", "), i.Match[d], i.Layer[d], strings.Join(i.Chain[d], ","))
-		what := "packets "
-		if i.Hook == ppf.HookNone.String() { // a listener's
-			what = "messages"
+		if i.Hook != ppf.HookNone.String() { // of a listener no packet is seen
+			fmt.Printf("    packets    in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, merged %d, held %d; extra %d, split %d\n",
+				f.In, f.Sent, f.Repaired, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Merged, f.Held, f.Emitted, f.Split)
 		}
-		fmt.Printf("    %s   in %d, sent %d (repaired %d), unchanged %d, dropped %d, queued %d, stolen %d, merged %d, held %d; extra %d, split %d\n",
-			what, f.In, f.Sent, f.Repaired, f.Unchanged, f.Dropped, f.Queued, f.Stolen, f.Merged, f.Held, f.Emitted, f.Split)
+		if i.Messages != nil {
+			m := i.Messages[d]
+			fmt.Printf("    messages   in %d, built anew %d, unchanged %d, refused %d; %d octets\n", m.In, m.Sent, m.Unchanged, m.Dropped, m.InBytes)
+		}
 	}
 	if len(reasons) == 0 {
 		return nil

@@ -78,6 +78,14 @@ var families = []Family{
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.Held, instance, flow) })},
 	{"promethos_packets_split_total", "counter", "Packets that one was cut into for the way out, but for the first.", flowLabels,
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) { s.add(f.Split, instance, flow) })},
+	{"promethos_messages_total", "counter", "What became of the messages of stream chains, or of streams where a function carries bytes.", []string{"instance", "flow", "result"},
+		perMessages(func(s *series, m *ppf.MessageCounters, instance, flow string) {
+			s.add(m.Sent, instance, flow, "sent")
+			s.add(m.Unchanged, instance, flow, "unchanged")
+			s.add(m.Dropped, instance, flow, "dropped")
+		})},
+	{"promethos_message_bytes_total", "counter", "Payload of stream chains that was sent on, as it was received.", flowLabels,
+		perMessages(func(s *series, m *ppf.MessageCounters, instance, flow string) { s.add(m.InBytes, instance, flow) })},
 	{"promethos_reasons_total", "counter", "How often a reason led to what (promethos reasons --all explains each).", []string{"instance", "flow", "reason", "action"},
 		perFlow(func(s *series, f *ppf.FlowMeasure, instance, flow string) {
 			for _, r := range f.Reasons {
@@ -122,6 +130,20 @@ func perFlow(f func(s *series, m *ppf.FlowMeasure, instance, flow string)) func(
 			}
 		}
 		f(s, &in.Engine.Unmatched, "-", "-")
+	}
+}
+
+func perMessages(f func(s *series, m *ppf.MessageCounters, instance, flow string)) func(*series, *Input) {
+	return func(s *series, in *Input) {
+		for i := range in.Engine.Instances {
+			instance := &in.Engine.Instances[i]
+			if instance.Messages == nil {
+				continue
+			}
+			for d := range instance.Messages {
+				f(s, &instance.Messages[d], instance.Name, ppf.Dir(d).String())
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package metrics
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -102,7 +103,16 @@ func parse(t *testing.T, text string) map[string]float64 {
 func TestWrite(t *testing.T) {
 	watched := ppftest.Instance("watched", "tcp")
 	watched.Hook, watched.Mode = ppf.Input, ppf.Monitor
-	b := ppftest.New(t, ppftest.Instance("plc", "tcp"), watched)
+	front := ppf.InstanceSpec{Name: "front", Source: ppf.SourceListen, Listen: netip.MustParseAddrPort("192.0.2.1:80"), Upstream: netip.MustParseAddrPort("198.51.100.1:80")}
+	front.Chain = [2][]string{{"relay"}, {"relay"}}
+	b := ppftest.New(t, ppftest.Instance("plc", "tcp"), watched, front)
+	session, err := b.Engine.NewSession("front", nil, netip.MustParseAddrPort("192.0.2.9:1"), front.Upstream, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.Rebuilt(ppf.ClientToServer, 100)
+	session.Carried()
+	session.Refused(ppf.ServerToClient)
 	syn := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: packet.TCP{Flags: packet.SYN}}.Bytes(t)
 	null := ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4}.Bytes(t)
 	b.Send(ppf.Forward, syn)
@@ -135,6 +145,10 @@ func TestWrite(t *testing.T) {
 		`promethos_reasons_total{instance="watched",flow="cs",reason="tcp.flags.null",action="would-drop"}`: 1,
 		`promethos_reasons_total{instance="-",flow="-",reason="ip.truncated",action="drop"}`:                1,
 		`promethos_function_drops_total{instance="plc",flow="cs",function="tcp"}`:                           1,
+		`promethos_messages_total{instance="front",flow="cs",result="sent"}`:                                1,
+		`promethos_messages_total{instance="front",flow="sc",result="unchanged"}`:                           1,
+		`promethos_messages_total{instance="front",flow="sc",result="dropped"}`:                             1,
+		`promethos_message_bytes_total{instance="front",flow="cs"}`:                                         100,
 		`promethos_queue_received_total{queue="queue 7"}`:                                                   4,
 		`promethos_queue_released_total{queue="queue 7"}`:                                                   2,
 		`promethos_queue_emitted_total{queue="queue 7"}`:                                                    1,
@@ -157,7 +171,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s has no sample", f.Name)
 		}
 	}
-	for name, f := range map[string]*ppf.FlowMeasure{"plc": &in.Engine.Instances[0].Flow[0], "-": &in.Engine.Unmatched} {
+	for name, f := range map[string]*ppf.FlowMeasure{"plc": &in.Engine.Instances[1].Flow[0], "-": &in.Engine.Unmatched} {
 		sum := uint64(0)
 		for _, r := range f.Results() {
 			sum += r.Count
@@ -225,7 +239,7 @@ func TestDashboard(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"promethos_packets_total", "promethos_reasons_total", "promethos_queue_kernel_drops_total", "promethos_kernel_losses_total", "promethos_processing_seconds"} {
+	for _, name := range []string{"promethos_packets_total", "promethos_messages_total", "promethos_reasons_total", "promethos_queue_kernel_drops_total", "promethos_kernel_losses_total", "promethos_processing_seconds"} {
 		if !used[name] {
 			t.Errorf("the dashboard does not show %s", name)
 		}

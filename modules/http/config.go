@@ -105,6 +105,9 @@ type Config struct {
 	// SharedIdle limits how many wait for the next one.
 	Share      bool `conf:"share"`
 	SharedIdle int  `conf:"shared_idle"`
+	// ProxyProtocol tells the server who the client is, in a header of the PROXY
+	// protocol, version 2, at the start of each connection; it has to expect one.
+	ProxyProtocol bool `conf:"proxy_protocol"`
 	// Times a client may take: for a head, and between messages.
 	HeadTimeout time.Duration `conf:"head_timeout"`
 	IdleTimeout time.Duration `conf:"idle_timeout"`

@@ -38,7 +38,6 @@ func (*module) Stop(context.Context) error { return nil }
 type function struct {
 	policy *policy
 	budget budget
-	limit  ppf.SessionLimit
 	pool   *pool // nil: no connection to the server is shared
 }
 
@@ -49,6 +48,9 @@ func bind(b ppf.Binding) (ppf.StreamFunction, error) {
 	}
 	f := &function{policy: p}
 	f.budget.limit = p.cfg.BufferTotal
+	if p.cfg.Share && p.cfg.ProxyProtocol {
+		return nil, errors.New("share: with proxy_protocol the server is told one client for each connection, so connections to it cannot be shared (leave one of them out)")
+	}
 	if p.cfg.Share {
 		if b.Instance.KeepsClient() {
 			return nil, errors.New("share: the server is to see each client's own address, so connections to it cannot be shared (add `upstream_address: proxy`, or leave share out)")
@@ -61,12 +63,15 @@ func bind(b ppf.Binding) (ppf.StreamFunction, error) {
 // ServeStream ends the stream: nothing comes behind messages.
 func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 	cfg := &f.policy.cfg
-	if r := f.limit.Enter(s, cfg.Connections, cfg.ClientConnections); r != packet.ReasonNone {
+	if r := s.Enter("http", cfg.Connections, cfg.ClientConnections); r != packet.ReasonNone {
 		s.Count(r, ppf.DoRefuse)
 		s.Refused(ppf.ClientToServer)
 		s.Report("%v: client %v", r, s.ClientAddr)
 		ppf.Abort(s.Client)
 		return
+	}
+	if cfg.ProxyProtocol {
+		s.AnnounceClient()
 	}
 	l := link{
 		conn: s.Client, client: s.ClientAddr, server: s.ServerAddr, tls: s.TLS, env: s.Env(), instance: s.Instance, mode: s.Instance.Mode,
@@ -84,7 +89,7 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 		l.functions = append(l.functions, function)
 	}
 	parting := func() net.Conn {
-		defer f.limit.Leave(s)
+		defer s.Leave("http")
 		return serve(l, f.policy, &f.budget)
 	}()
 	if parting != nil {

@@ -47,7 +47,6 @@ type function struct {
 	server    *tls.Config // towards clients
 	client    *tls.Config // towards the server, without its authorities; nil: plain
 	files     *store
-	limit     ppf.SessionLimit
 	handshake chan struct{} // one for each that is under way
 }
 
@@ -125,12 +124,12 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 		s.Refused(ppf.ClientToServer)
 		s.Report("%v: client %v: %v", r, s.ClientAddr, err)
 	}
-	if r := f.limit.Enter(s, f.cfg.Connections, f.cfg.ClientConnections); r != packet.ReasonNone {
+	if r := s.Enter("https", f.cfg.Connections, f.cfg.ClientConnections); r != packet.ReasonNone {
 		refuse(r, errors.New("limit reached"))
 		ppf.Abort(s.Client)
 		return
 	}
-	defer f.limit.Leave(s)
+	defer s.Leave("https")
 	select {
 	case f.handshake <- struct{}{}:
 	default:

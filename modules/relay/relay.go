@@ -51,18 +51,15 @@ func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 func (*module) Stop(context.Context) error { return nil }
 
 // function is relay for one proxy instance.
-type function struct {
-	cfg   *Config
-	limit ppf.SessionLimit
-}
+type function struct{ cfg *Config }
 
 // ServeStream ends the stream: nothing comes behind it.
 func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
-	if r := f.limit.Enter(s, f.cfg.Connections, f.cfg.ClientConnections); r != packet.ReasonNone {
+	if r := s.Enter("relay", f.cfg.Connections, f.cfg.ClientConnections); r != packet.ReasonNone {
 		refuse(s, r)
 		return
 	}
-	defer f.limit.Leave(s)
+	defer s.Leave("relay")
 	Join(s, f.cfg, nil)
 }
 
@@ -72,18 +69,17 @@ func (f *function) ServeStream(s *ppf.Session, _ func(*ppf.Session)) {
 func Join(s *ppf.Session, cfg *Config, read []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.ConnectTimeout)
 	defer cancel()
+	if cfg.ProxyProtocol {
+		s.AnnounceClient()
+	}
 	server, err := s.Dial(ctx)
 	if err != nil {
 		refuse(s, ReasonUnreachable)
 		return
 	}
 	defer server.Close()
-	var first []byte
-	if cfg.ProxyProtocol {
-		first = proxyHeader(s.ClientAddr, s.ServerAddr)
-	}
-	if first = append(first, read...); len(first) > 0 {
-		if _, err := server.Write(first); err != nil {
+	if len(read) > 0 {
+		if _, err := server.Write(read); err != nil {
 			refuse(s, ReasonUnreachable)
 			return
 		}

@@ -275,7 +275,7 @@ func TestProxyProtocol(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			from, to := client.LocalAddr().(*net.TCPAddr).AddrPort(), netip.MustParseAddrPort(r.server.Addr().String())
+			from, to := client.LocalAddr().(*net.TCPAddr).AddrPort(), netip.MustParseAddrPort(r.addr)
 			want = append(append(want, from.Addr().Unmap().AsSlice()...), to.Addr().AsSlice()...)
 			want = append(want, byte(from.Port()>>8), byte(from.Port()), byte(to.Port()>>8), byte(to.Port()))
 			want = append(want, "hello"...)

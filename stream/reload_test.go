@@ -1,0 +1,57 @@
+package stream_test
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+)
+
+// relayed is a configuration with relay in place of http.
+func relayed(text, settings string) string {
+	return strings.Replace(text, "    chain: [http]\n", "    chain: [relay]\n    modules: {relay: {"+settings+"}}\n", 1)
+}
+
+// serves reports whether one more connection is served, and leaves it open.
+func (f *front) serves() bool {
+	f.t.Helper()
+	c, err := net.Dial("tcp", f.addr())
+	if err != nil { // a reset that was faster
+		return false
+	}
+	f.t.Cleanup(func() { c.Close() })
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		return false
+	}
+	_, err = c.Read(make([]byte, 1))
+	return err == nil
+}
+
+// TestLimitsReload: a limit holds for all connections that are open, whatever the
+// configuration was when they began.
+func TestLimitsReload(t *testing.T) {
+	text := instance(origin(t), "repair")
+	f := newFront(t, relayed(text, "connections: 1"))
+	for _, step := range []struct {
+		settings string
+		more     int // connections that are served, before one is not
+		reason   string
+	}{
+		{"connections: 1", 1, "stream.limit-instance"},
+		{"connections: 3", 2, "stream.limit-instance"},
+		{"connections: 2", 0, "stream.limit-instance"},
+		{"client_connections: 3", 0, "stream.limit-client"},
+		{"client_connections: 4", 1, "stream.limit-client"},
+	} {
+		f.apply(relayed(text, step.settings))
+		before := f.count(step.reason)
+		for i := range step.more {
+			if !f.serves() {
+				t.Fatalf("%s: one more connection, the %d., is not served", step.settings, i+1)
+			}
+		}
+		if f.serves() || f.count(step.reason) != before+1 {
+			t.Errorf("%s: one connection more than that is served; %s is counted %d times", step.settings, step.reason, f.count(step.reason)-before)
+		}
+	}
+}
