@@ -111,6 +111,8 @@ type Config struct {
 	// Times a client may take: for a head, and between messages.
 	HeadTimeout time.Duration `conf:"head_timeout"`
 	IdleTimeout time.Duration `conf:"idle_timeout"`
+	// WebSocketIdle is how long both ends of a websocket may be silent.
+	WebSocketIdle time.Duration `conf:"websocket_idle"`
 	// BodyRate is in octets per second, over BodyWindow.
 	BodyRate   int           `conf:"body_rate"`
 	BodyWindow time.Duration `conf:"body_window"`
@@ -133,7 +135,7 @@ func DefaultConfig() *Config {
 		},
 		MaxFields: 100, MaxField: 8 << 10, MaxHead: 32 << 10, MaxTarget: 8 << 10, MaxRanges: 8, MaxInformational: 8,
 		BufferTotal: 64 << 20, Connections: 20000, SharedIdle: 64,
-		HeadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, BodyRate: 1000, BodyWindow: 30 * time.Second,
+		HeadTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, WebSocketIdle: 10 * time.Minute, BodyRate: 1000, BodyWindow: 30 * time.Second,
 		ConnectTimeout: 5 * time.Second, ResponseTimeout: time.Minute,
 		Via: true, Forwarded: true,
 	}
@@ -167,7 +169,7 @@ func (c *Config) Validate() error {
 		name string
 		d    time.Duration
 	}{
-		{"head_timeout", c.HeadTimeout}, {"idle_timeout", c.IdleTimeout}, {"body_window", c.BodyWindow},
+		{"head_timeout", c.HeadTimeout}, {"idle_timeout", c.IdleTimeout}, {"websocket_idle", c.WebSocketIdle}, {"body_window", c.BodyWindow},
 		{"connect_timeout", c.ConnectTimeout}, {"response_timeout", c.ResponseTimeout},
 	} {
 		if t.d < time.Millisecond || t.d > 24*time.Hour {

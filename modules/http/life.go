@@ -19,6 +19,7 @@ type life struct {
 
 	mu      sync.Mutex
 	idle    bool // it waits for a request, and nothing of one is there
+	frames  bool // it carries a websocket's frames
 	aborted bool
 	server  net.Conn
 }
@@ -32,9 +33,36 @@ func (l *life) drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.draining.Store(true)
+	if l.frames {
+		l.wakeFrames()
+	}
 	if l.idle {
 		// It fails only for a connection that is closed already.
 		_ = l.client.SetReadDeadline(time.Unix(0, l.now()).Add(lastCall))
+	}
+}
+
+// switched begins a websocket: who carries frames looks whether it is to end when its
+// wait ends.
+func (l *life) switched() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frames = true
+}
+
+// wakeBoth ends the waits for frames.
+func (l *life) wakeBoth() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wakeFrames()
+}
+
+// wakeFrames is wakeBoth with mu held. It fails only for connections that are closed.
+func (l *life) wakeFrames() {
+	now := time.Unix(0, l.now())
+	_ = l.client.SetReadDeadline(now)
+	if l.server != nil {
+		_ = l.server.SetReadDeadline(now)
 	}
 }
 

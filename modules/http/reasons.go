@@ -117,9 +117,11 @@ var (
 
 // Defects of websocket frames.
 var (
-	ReasonFrame     = refused(400, "http.websocket.frame", "http.websocket", "6455 §5.2", "a frame with reserved bits or an unknown opcode, or one that is not masked as its direction demands", "extensions", "modules: {http: {websocket_extensions: true}}")
-	ReasonFrameSize = refused(400, "http.websocket.too-long", "http.websocket", "6455 §5.2", "a frame's length is not in its shortest form, or over the limit", "none known", "modules: {http: {max_body: 1073741824}}")
-	ReasonFrameOf   = refused(400, "http.websocket.order", "http.websocket", "6455 §5.4", "a continuation without a beginning, a beginning inside a message, or a control frame that is fragmented or over 125 octets", "none known", "")
+	ReasonFrame      = refused(400, "http.websocket.frame", "http.websocket", "6455 §5.2", "a frame with reserved bits or an unknown opcode, or one that is not masked as its direction demands", "extensions", "modules: {http: {websocket_extensions: true}}")
+	ReasonFrameSize  = refused(400, "http.websocket.too-long", "http.websocket", "6455 §5.2", "a frame's length is not in its shortest form, or over the limit", "none known", "modules: {http: {max_body: 1073741824}}")
+	ReasonFrameOf    = refused(400, "http.websocket.order", "http.websocket", "6455 §5.4", "a continuation without a beginning, a beginning inside a message, or a control frame that is fragmented or over 125 octets", "none known", "")
+	ReasonFrameText  = refused(400, "http.websocket.text", "http.websocket", "6455 §8.1", "a text message that is not UTF-8", "old clients that send text in another encoding", "reasons: {http.websocket.text: monitor}")
+	ReasonFrameClose = refused(400, "http.websocket.close", "http.websocket", "6455 §7.4", "a close frame whose code must not be sent, or whose text is not UTF-8", "none known", "reasons: {http.websocket.close: monitor}")
 )
 
 func register(code int, i ppf.ReasonInfo) ppf.Reason {

@@ -40,6 +40,7 @@ type rig struct {
 	reasons map[string]int
 	reports []string
 	opened  int
+	drains  []func() // of connections, in the order in which they came
 	ends    []func()
 }
 
@@ -134,6 +135,13 @@ func (r *rig) link(conn net.Conn) link {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.reasons[f.Reason.String()]++
+		},
+		onEnd: func(drain, _ func()) {
+			if drain != nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.drains = append(r.drains, drain)
+			}
 		},
 		report: func(format string, args ...any) {
 			r.mu.Lock()
@@ -260,6 +268,16 @@ func (r *rig) send(raw string, size int) string {
 	conn.(*net.TCPConn).CloseWrite()
 	b, _ := io.ReadAll(conn) // a reset is an end too
 	return string(b)
+}
+
+// drain asks the connections to end.
+func (r *rig) drain() {
+	r.mu.Lock()
+	list := r.drains
+	r.mu.Unlock()
+	for _, drain := range list {
+		drain()
+	}
 }
 
 func statusOf(response string) int {

@@ -5,6 +5,7 @@ import "github.com/promethos/promethos/ppf"
 // tally counts what became of messages; ppf.Session is one.
 type tally interface {
 	Rebuilt(d ppf.Dir, n int64)
+	Moved(d ppf.Dir, n int64) // octets besides
 	Refused(d ppf.Dir)
 }
 

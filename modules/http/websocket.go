@@ -2,10 +2,9 @@ package http
 
 import (
 	"encoding/binary"
-	"io"
+	"unicode/utf8"
 
 	"github.com/promethos/promethos/packet"
-	"github.com/promethos/promethos/ppf"
 )
 
 // frameDecoder reads websocket frames (RFC 6455 §5.2) of one direction and
@@ -15,6 +14,7 @@ type frameDecoder struct {
 	extended  bool // extensions may use the reserved bits of data frames
 	limit     int64
 	inMessage bool
+	inText    bool // the message is text, as it stands
 	closed    bool
 }
 
@@ -36,9 +36,6 @@ const (
 	opPing     = 0x9
 	opPong     = 0xa
 )
-
-// maxFrameHead is the length of the longest head.
-const maxFrameHead = 14
 
 // head reads a frame's head from the start of b; with n 0 and no reason it
 // needs more.
@@ -92,6 +89,9 @@ func (d *frameDecoder) head(b []byte) (f frame, n int, r packet.Reason) {
 	}
 	if !control {
 		d.inMessage = !f.fin
+		if f.opcode != opContinue {
+			d.inText = f.opcode == opText && f.rsv == 0
+		}
 	}
 	d.closed = f.opcode == opClose
 	return f, n, packet.ReasonNone
@@ -129,111 +129,66 @@ func applyMask(data []byte, mask [4]byte, at int64) {
 	}
 }
 
-// switchProtocols checks the server's 101 and carries frames until one side ends.
-func (c *connection) switchProtocols() Defect {
-	upgrade := c.res.framing.upgrade
-	accept := c.res.find(fieldSecWebSocketAccept, "")
-	if !c.req.websocket || !upgrade || accept == nil || len(accept.value.b) != 28 {
-		return Defect{Reason: ReasonAnswerSwitch}
-	}
-	c.out.b = c.out.b[:0]
-	c.out.response(&c.res, 1, BodyNone, 0, false, c.link.env.Now())
-	c.started = true
-	if c.writeClient(c.out.b) != nil {
-		return Defect{}
-	}
-	toServer := make(chan packet.Reason, 1)
-	go func() {
-		f := c.guard(func() Defect {
-			return Defect{Reason: c.frames(&c.in, &c.up, frameDecoder{masked: true, extended: c.route.WebSocketExtensions, limit: c.route.MaxBody})}
-		})
-		c.halfClose(&c.up, f.Reason)
-		toServer <- f.Reason
-	}()
-	r := c.frames(&c.up, &c.in, frameDecoder{extended: c.route.WebSocketExtensions, limit: c.route.MaxBody})
-	c.halfClose(&c.in, r)
-	other := <-toServer
-	for _, r := range []packet.Reason{r, other} {
-		if r != packet.ReasonNone {
-			return Defect{Reason: r}
-		}
-	}
-	return Defect{}
-}
+// closeGoingAway is what both ends are told when the proxy leaves: 1001, going away
+// (RFC 6455 §7.4.1).
+var closeGoingAway = [2]byte{0x03, 0xe9}
 
-// halfClose ends one direction; after a defect it ends both.
-func (c *connection) halfClose(to *reader, r packet.Reason) {
-	if r != packet.ReasonNone {
-		ppf.Abort(c.up.conn)
-		ppf.Abort(c.in.conn)
-		return
-	}
-	if h, ok := to.conn.(interface{ CloseWrite() error }); !ok || h.CloseWrite() != nil {
-		to.conn.Close()
-	}
-}
-
-// frames carries frames from one side to the other. It returns at the end of the
-// stream, or with a reason.
-func (c *connection) frames(from, to *reader, d frameDecoder) packet.Reason {
-	var p pace
-	if p.start(from, c.link.env.Now, c.p.cfg.ResponseTimeout, 0) != nil {
+// closeFault looks at the payload of a close frame (RFC 6455 §5.5.1, §7.4): none, or
+// a code that may be sent and a text.
+func closeFault(b []byte) packet.Reason {
+	if len(b) == 0 {
 		return packet.ReasonNone
 	}
-	read := func() bool {
-		if from.r == from.w || from.w-from.r < maxFrameHead {
-			if from.fill(smallBuffer) != nil {
+	if len(b) == 1 {
+		return ReasonFrameClose
+	}
+	switch code := binary.BigEndian.Uint16(b); {
+	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
+	default:
+		return ReasonFrameClose
+	}
+	if !utf8.Valid(b[2:]) {
+		return ReasonFrameClose
+	}
+	return packet.ReasonNone
+}
+
+// text checks that what comes in pieces is UTF-8 (RFC 6455 §8.1).
+type text struct {
+	rest [utf8.UTFMax]byte // the beginning of a character that is cut
+	n    int
+}
+
+// add reports whether b goes on well.
+func (t *text) add(b []byte) bool {
+	for t.n > 0 && len(b) > 0 {
+		t.rest[t.n] = b[0]
+		t.n, b = t.n+1, b[1:]
+		if utf8.FullRune(t.rest[:t.n]) {
+			if !utf8.Valid(t.rest[:t.n]) {
 				return false
 			}
-			return p.renew() == nil
-		}
-		return true
-	}
-	var out []byte
-	for {
-		f, n, r := d.head(from.unread())
-		if r != packet.ReasonNone {
-			return r
-		}
-		if n == 0 {
-			if !read() {
-				return packet.ReasonNone
-			}
-			continue
-		}
-		from.r += n
-		received := f.mask
-		if !d.masked {
-			received = [4]byte{}
-		} else {
-			binary.BigEndian.PutUint32(f.mask[:], c.link.env.Uint32())
-		}
-		out = appendFrame(out[:0], f, d.masked)
-		for at := int64(0); ; {
-			data := from.unread()
-			data = data[:min(int64(len(data)), f.length-at)]
-			applyMask(data, received, at)
-			if d.masked {
-				applyMask(data, f.mask, at)
-			}
-			out = append(out, data...)
-			from.r += len(data)
-			at += int64(len(data))
-			if to.conn.SetWriteDeadline(later(c.link.env, c.p.cfg.BodyWindow)) != nil {
-				return packet.ReasonNone
-			}
-			if _, err := to.conn.Write(out); err != nil {
-				return packet.ReasonNone
-			}
-			if out = out[:0]; at == f.length {
-				break
-			}
-			if err := from.fill(smallBuffer); err != nil {
-				if err == io.EOF {
-					return ReasonFrame
-				}
-				return packet.ReasonNone
-			}
+			t.n = 0
 		}
 	}
+	whole := len(b)
+	for i := len(b) - 1; i >= max(0, len(b)-utf8.UTFMax+1); i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				whole = i
+			}
+			break
+		}
+	}
+	if whole < len(b) {
+		t.n = copy(t.rest[:], b[whole:])
+	}
+	return utf8.Valid(b[:whole])
+}
+
+// whole reports whether no character is cut at the end, and begins anew.
+func (t *text) whole() bool {
+	n := t.n
+	t.n = 0
+	return n == 0
 }

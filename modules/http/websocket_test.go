@@ -7,7 +7,9 @@ import (
 	"net"
 	nethttp "net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -62,24 +64,8 @@ func TestWebSocket(t *testing.T) {
 		t.Errorf("the client got frames %q, %v", frames, err)
 	}
 	c.conn.(*net.TCPConn).CloseWrite()
-	rest := <-got
-	var text strings.Builder
-	d := frameDecoder{masked: true, limit: 100}
-	for b := []byte(rest); len(b) > 0; {
-		f, n, reason := d.head(b)
-		if reason != packet.ReasonNone || n == 0 {
-			t.Fatalf("the origin got %x: %v", rest, reason)
-		}
-		if f.mask != [4]byte{5, 6, 7, 8} {
-			t.Errorf("a frame has the mask %x, want one of ours", f.mask)
-		}
-		data := b[n : n+int(f.length)]
-		applyMask(data, f.mask, 0)
-		fmt.Fprintf(&text, "%x:%v:%s ", f.opcode, f.fin, data)
-		b = b[n+int(f.length):]
-	}
-	if want := "1:false:wo a:true: 0:true:rld 8:true:\x03\xe8 "; text.String() != want {
-		t.Errorf("the origin got %q, want %q", text.String(), want)
+	if want, text := "1:wo … a: 0:rld 8:\x03\xe8 ", describeFrames(t, <-got); text != want {
+		t.Errorf("the origin got %q, want %q", text, want)
 	}
 }
 
@@ -103,6 +89,15 @@ func TestWebSocketRefused(t *testing.T) {
 		{"long ping", "\x89\x7e\x00\x7e", true, "http.websocket.order"},
 		{"not the shortest length", "\x81\x7e\x00\x05hello", true, "http.websocket.too-long"},
 		{"over the limit", "\x82\x7e\x01\x00", true, "http.websocket.too-long"},
+		{"text that is not UTF-8", maskedFrame(0x81, "a\xff"), false, "http.websocket.text"},
+		{"text of the server that is not UTF-8", "\x81\x02\xc3\x28", true, "http.websocket.text"},
+		{"text with a character cut at the end", maskedFrame(0x01, "\xe2\x82") + maskedFrame(0x80, ""), false, "http.websocket.text"},
+		{"text with a surrogate in two frames", maskedFrame(0x01, "\xed") + maskedFrame(0x80, "\xa0\x80"), false, "http.websocket.text"},
+		{"close with half a code", maskedFrame(0x88, "\x03"), false, "http.websocket.close"},
+		{"close with code 1005", maskedFrame(0x88, "\x03\xed"), false, "http.websocket.close"},
+		{"close with code 999", "\x88\x02\x03\xe7", true, "http.websocket.close"},
+		{"close with code 5000", "\x88\x02\x13\x88", true, "http.websocket.close"},
+		{"close with a text that is not UTF-8", maskedFrame(0x88, "\x03\xe8\xff"), false, "http.websocket.close"},
 		{"length of 64 bits", "\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00", true, "http.websocket.too-long"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,14 +124,148 @@ func TestWebSocketRefused(t *testing.T) {
 	}
 }
 
+// TestWebSocketText: characters may be cut anywhere, between frames and segments, and
+// what is not text may be anything; monitor lets text pass that is none.
+func TestWebSocketText(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		mode ppf.Mode
+		sent string
+		want string
+	}{
+		{"cut between frames", ppf.Repair, maskedFrame(0x01, "\xf0\x9f") + maskedFrame(0x89, "\xff") + maskedFrame(0x00, "\x98") + maskedFrame(0x80, "\x80.\xc3\xa9"), "1:\xf0\x9f … 9:\xff 0:\x98 … 0:\x80.\xc3\xa9 "},
+		{"binary", ppf.Repair, maskedFrame(0x82, "\xff\xfe"), "2:\xff\xfe "},
+		{"empty", ppf.Repair, maskedFrame(0x81, ""), "1: "},
+		{"monitor", ppf.Monitor, maskedFrame(0x81, "a\xff"), "1:a\xff "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, got := newChat(t, "", nil)
+			r.mode = tt.mode
+			c := r.dial(t)
+			c.write(upgradeRequest)
+			if status, _ := c.response("GET"); status != 101 {
+				t.Fatalf("got status %d", status)
+			}
+			c.conn.(*net.TCPConn).SetNoDelay(true)
+			for _, octet := range []byte(tt.sent) {
+				c.write(string([]byte{octet}))
+			}
+			c.conn.(*net.TCPConn).CloseWrite()
+			if text := describeFrames(t, <-got); text != tt.want {
+				t.Errorf("the origin got %q, want %q", text, tt.want)
+			}
+			if tt.mode == ppf.Monitor && r.count("http.websocket.text") != 1 {
+				t.Errorf("got reasons %v", r.reasons)
+			}
+		})
+	}
+}
+
+// describeFrames lists what the origin got as opcode and payload.
+func describeFrames(t *testing.T, frames string) string {
+	t.Helper()
+	var text strings.Builder
+	d := frameDecoder{masked: true, limit: 100}
+	for b := []byte(frames); len(b) > 0; {
+		f, n, reason := d.head(b)
+		if reason != packet.ReasonNone || n == 0 {
+			t.Fatalf("the origin got %x: %v", frames, reason)
+		}
+		if f.mask != [4]byte{5, 6, 7, 8} {
+			t.Errorf("a frame has the mask %x, want one of ours", f.mask)
+		}
+		data := b[n : n+int(f.length)]
+		applyMask(data, f.mask, 0)
+		if fmt.Fprintf(&text, "%x:%s ", f.opcode, data); !f.fin {
+			text.WriteString("… ")
+		}
+		b = b[n+int(f.length):]
+	}
+	return text.String()
+}
+
+// TestWebSocketLeaves: a websocket that drains, or whose ends are silent, ends with a
+// close frame to both, at the boundary of a frame, and not with a cut.
+func TestWebSocketLeaves(t *testing.T) {
+	const goingAway = "\x88\x02\x03\xe9"
+	for _, tt := range []struct {
+		name, before, late string // of the client, before and after it is to end
+		origin             string // what it gets
+	}{
+		{"idle", "", "", "8:\x03\xe9 "},
+		{"in a message", maskedFrame(0x01, "a"), "", "1:a … 8:\x03\xe9 "},
+		{"in a frame", maskedFrame(0x81, "hello")[:8], maskedFrame(0x81, "hello")[8:], "1:hello 8:\x03\xe9 "},
+		{"after the client's close", maskedFrame(0x88, "\x03\xe8"), "", "8:\x03\xe8 "},
+		{"silent", "", "", "8:\x03\xe9 "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, _ := newChat(t, "", func(c *Config) {
+				if tt.name == "silent" {
+					c.WebSocketIdle = time.Millisecond
+				}
+			})
+			begun, closed, got := make(chan struct{}), make(chan struct{}), make(chan string, 1)
+			r.script = func(conn net.Conn) {
+				io.WriteString(conn, upgradeResponse)
+				var all []byte
+				tell := sync.OnceFunc(func() { close(begun) })
+				answer := sync.OnceFunc(func() {
+					io.WriteString(conn, goingAway)
+					close(closed)
+				})
+				for {
+					if len(all) >= len(tt.before) {
+						tell()
+					}
+					if n := len(all) - len(maskedFrame(0x88, "..")); n >= 0 && all[n] == 0x88 {
+						answer()
+					}
+					buf := make([]byte, 100)
+					n, err := conn.Read(buf)
+					if all = append(all, buf[:n]...); err != nil {
+						got <- string(all)
+						return
+					}
+				}
+			}
+			c := r.dial(t)
+			c.write(upgradeRequest)
+			if status, _ := c.response("GET"); status != 101 {
+				t.Fatalf("got status %d", status)
+			}
+			c.write(tt.before)
+			<-begun
+			if tt.name != "silent" {
+				r.drain()
+			}
+			c.write(tt.late)
+			<-closed
+			io.WriteString(c.conn, maskedFrame(0x81, "behind the end")+maskedFrame(0x88, "\x03\xe9"))
+			// Who sends after its own close frame may be reset.
+			if b, err := io.ReadAll(c.r); err != nil && tt.before == "" || string(b) != goingAway {
+				t.Errorf("the client got %q, %v, want %q and the end", b, err, goingAway)
+			}
+			if text := describeFrames(t, <-got); text != tt.origin {
+				t.Errorf("the origin got %q, want %q", text, tt.origin)
+			}
+			r.close()
+			if len(r.reasons) > 0 || r.opened != 1 { // what is behind the end is no request
+				t.Errorf("reasons %v, want none; %d connections to the origin", r.reasons, r.opened)
+			}
+		})
+	}
+}
+
 // TestWebSocketUnasked: without the server's consent nothing is switched.
 func TestWebSocketUnasked(t *testing.T) {
 	r := newRig(t, ppf.Repair, func(c *Config) { c.WebSocket = true })
 	if got := statusOf(r.send(upgradeRequest, 0)); got != 200 {
 		t.Errorf("a server that does not switch: got %d", got)
 	}
-	r.answers(strings.Replace(upgradeResponse, "Sec-WebSocket-Accept", "X-Other", 1), 0)
-	if got := statusOf(r.send(upgradeRequest, 0)); got != 502 || r.count("http.response.unasked-101") != 1 {
-		t.Errorf("a 101 without its key: got %d, reasons %v", got, r.reasons)
+	for i, answer := range []string{strings.Replace(upgradeResponse, "Sec-WebSocket-Accept", "X-Other", 1), strings.Replace(upgradeResponse, "s3pPL", "s3pPm", 1)} {
+		r.answers(answer, 0)
+		if got := statusOf(r.send(upgradeRequest, 0)); got != 502 || r.count("http.response.unasked-101") != i+1 {
+			t.Errorf("a 101 without its key, or with another: got %d, reasons %v", got, r.reasons)
+		}
 	}
 }
