@@ -16,6 +16,9 @@ var (
 	ReasonErrorType = newReason(ppf.ReasonInfo{Name: "icmp.type", Field: "icmp.type", RFC: "1122 §3.2.2",
 		Doc: "an ICMP error of a type that nothing needs, such as redirect or source quench",
 		CVE: []string{"CVE-2020-11902"}, Trips: "none known"})
+	ReasonErrorNoMTU = newReason(ppf.ReasonInfo{Name: "icmp.mtu-added", Class: packet.Repaired, Field: "icmp.mtu", RFC: "1191 §5",
+		Doc:   "the ICMP error of an old router does not tell the path MTU: the next common one below the length of the quoted packet is put in",
+		Trips: "routers that do not know RFC 1191", Relax: "reasons: {icmp.mtu-added: repair}, where the mode is strict"})
 	ReasonErrorMTU = newReason(ppf.ReasonInfo{Name: "icmp.mtu", Field: "icmp.mtu", RFC: "8899 §4.6.2",
 		Doc:   "the path MTU that the ICMP error announces is below what IP guarantees, or below mtu_min",
 		CVE:   []string{"CVE-2020-11910"},
@@ -32,7 +35,7 @@ func Error(x *ppf.Exchange, about packet.Protocol, src netip.Addr) ppf.Verdict {
 		return x.Refuse(ReasonUnrelated, 0)
 	case x.Quote.Proto != about:
 		return ppf.Verdict{Action: ppf.Accept}
-	case x.Conn == nil && !ownError(x):
+	case x.Conn == nil && !OwnError(x):
 		return x.Refuse(ReasonUnrelated, uint64(about))
 	}
 	return ErrorQuoting(x, *x.Quote, src)
@@ -57,10 +60,10 @@ func ErrorQuoting(x *ppf.Exchange, q packet.Quote, src netip.Addr) ppf.Verdict {
 	return error6(x, q)
 }
 
-// ownError reports an error that this machine's kernel made itself, about a
-// packet that did not come as far as our hook: a hop limit that ended here, a
+// OwnError reports an error that this machine's kernel made itself, perhaps about
+// a packet that did not come as far as our hook: a hop limit that ended here, a
 // missing route.
-func ownError(x *ppf.Exchange) bool {
+func OwnError(x *ppf.Exchange) bool {
 	return x.InDev.Index == 0 && (x.Hook == ppf.Output || x.Hook == ppf.Postrouting)
 }
 
@@ -71,14 +74,39 @@ const (
 	minMTU6 = 1280
 )
 
+// plateaus are the MTUs of common networks, for routers that do not tell theirs (RFC
+// 1191 §7.1).
+var plateaus = [...]uint16{32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, minMTU4}
+
+// pathMTU is the path MTU that an error tells, or where it tells none (0) the
+// plateau below the length of what it quotes: a sender that tries them one after
+// the other finds the path's, which 0 would not let it. 0 is for a packet that no
+// path is too narrow for.
+func pathMTU(told uint16, q *packet.Quote) uint16 {
+	if told != 0 || q == nil {
+		return told
+	}
+	for _, mtu := range plateaus {
+		if uint32(mtu) < packet.IPv4MinLen+uint32(q.L4Len) {
+			return mtu
+		}
+	}
+	return 0
+}
+
 func error4(x *ppf.Exchange, q packet.Quote) ppf.Verdict {
 	in := x.In.ICMPv4()
 	out := packet.ICMPv4{Type: in.Type(), Code: in.Code(), Quote: q, HasQuote: true}
 	switch in.Type() {
 	case packet.ICMPv4Unreachable:
 		if in.Code() == packet.ICMPv4CodeFragNeeded {
-			if out.MTU = in.MTU(); out.MTU != 0 && out.MTU < minMTU4 {
+			if out.MTU = pathMTU(in.MTU(), &q); out.MTU < minMTU4 {
 				return x.Refuse(ReasonErrorMTU, uint64(out.MTU))
+			}
+			if in.MTU() == 0 {
+				if v, stop := x.Finding(ReasonErrorNoMTU, uint64(out.MTU)); stop {
+					return v
+				}
 			}
 		}
 	case packet.ICMPv4TimeExceeded:

@@ -78,21 +78,20 @@ func (f *filter) Process(x *ppf.Exchange) ppf.Verdict {
 	if v, stop := f.addresses(x); stop {
 		return v
 	}
-	if mtu, ok := announced(x.In); ok && mtu < f.mtuMin {
+	if mtu, ok := announced(x); ok && mtu < f.mtuMin {
 		return x.Refuse(ReasonErrorMTU, uint64(mtu))
 	}
 	return f.build(x)
 }
 
-// announced is the path MTU that an ICMP error tells. Routers that say 0 do not know
-// it (RFC 1191 §5).
-func announced(in *packet.Packet) (mtu uint32, ok bool) {
-	switch {
+// announced is the path MTU that an ICMP error tells, or that is put in where it
+// tells none.
+func announced(x *ppf.Exchange) (mtu uint32, ok bool) {
+	switch in := x.In; {
 	case !in.IsICMPError():
 	case in.Has(packet.HasICMPv4):
 		icmp := in.ICMPv4()
-		mtu = uint32(icmp.MTU())
-		return mtu, mtu != 0 && icmp.Type() == packet.ICMPv4Unreachable && icmp.Code() == packet.ICMPv4CodeFragNeeded
+		return uint32(pathMTU(icmp.MTU(), x.Quote)), icmp.Type() == packet.ICMPv4Unreachable && icmp.Code() == packet.ICMPv4CodeFragNeeded
 	case in.ICMPv6().Type() == packet.ICMPv6PacketTooBig:
 		return in.ICMPv6().MTU(), true
 	}

@@ -2,6 +2,7 @@ package ip_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -307,7 +308,7 @@ func TestPathMTU(t *testing.T) {
 		mtu    uint32
 		reason string
 	}{
-		{false, "68", 67, "icmp.mtu"}, {false, "68", 68, ""}, {false, "576", 575, "icmp.mtu"}, {false, "576", 576, ""}, {false, "576", 0, ""},
+		{false, "68", 67, "icmp.mtu"}, {false, "68", 68, ""}, {false, "576", 575, "icmp.mtu"}, {false, "576", 576, ""}, {false, "576", 0, "icmp.mtu"},
 		{true, "68", 1279, "icmp.mtu"}, {true, "68", 1280, ""}, {true, "1400", 1399, "icmp.mtu"}, {true, "1400", 1400, ""},
 	} {
 		ends, router := [2]string{client4, server4}, "198.51.100.9"
@@ -322,6 +323,40 @@ func TestPathMTU(t *testing.T) {
 			t.Fatalf("%v: %+v", action, b.Engine.ReasonCounts())
 		}
 		check(t, b, ppf.Forward, tooBig(t, router, ends[0], tt.mtu, sent), tt.reason)
+	}
+}
+
+// TestPathMTUUntold: where a router does not tell the path MTU, the sender learns
+// the common one below what it sent, and so in the end the path's, down to the
+// floor; what is not too big for any path is not taken for too big.
+func TestPathMTUUntold(t *testing.T) {
+	for _, tt := range []struct {
+		floor  string
+		length uint16 // of the packet that is quoted
+		want   uint16 // 0: refused
+	}{
+		{"68", 65535, 32000}, {"68", 1500, 1492}, {"68", 1492, 1006}, {"68", 1006, 508}, {"68", 509, 508}, {"68", 297, 296}, {"68", 296, 68}, {"68", 69, 68}, {"68", 68, 0},
+		{"1006", 1492, 1006}, {"1007", 1492, 0},
+	} {
+		b := ppftest.New(t, everything(set("mtu_min", tt.floor)))
+		sent := header{src: client4, dst: server4, ttl: 9}.bytes(t)
+		if action, _ := b.Send(ppf.Forward, sent); action != ppf.Accept {
+			t.Fatalf("%v: %+v", action, b.Engine.ReasonCounts())
+		}
+		binary.BigEndian.PutUint16(sent[2:], tt.length)
+		action, out := b.Send(ppf.Forward, tooBig(t, "198.51.100.9", client4, 0, sent))
+		if tt.want == 0 {
+			if action != ppf.Drop || b.Count("icmp.mtu", ppf.OutcomeDrop) != 1 {
+				t.Errorf("%d bytes are too much: %v; %+v", tt.length, action, b.Engine.ReasonCounts())
+			}
+			continue
+		}
+		p := gopacket.NewPacket(out, layers.LayerTypeIPv4, gopacket.Default)
+		icmp, _ := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
+		if icmp == nil || icmp.Seq != tt.want || b.Count("icmp.mtu-added", ppf.OutcomeRepair) != 1 {
+			t.Errorf("%d bytes are too much: %v, want %d; %+v", tt.length, p, tt.want, b.Engine.ReasonCounts())
+		}
+		b.Accounted()
 	}
 }
 

@@ -17,7 +17,27 @@ func (t *Tracker) icmpError(x *ppf.Exchange) ppf.Verdict {
 	if x.Conn == nil || x.Quote == nil || x.Quote.Proto != packet.ProtoTCP {
 		return ip.Error(x, packet.ProtoTCP, src)
 	}
-	q := *x.Quote
-	q.Seq -= t.store.histories.Of(x.Conn).offset[x.Dir.Other()].seq // the sender knows what it sent
+	q, from, h := *x.Quote, x.Dir.Other(), t.store.histories.Of(x.Conn)
+	q.Seq -= h.offset[from].seq // the sender knows what it sent
+	if !ip.OwnError(x) && !x.Instance.Half() && !h.onItsWay(from, q.Seq) {
+		return x.Refuse(ReasonQuoted, uint64(q.Seq))
+	}
 	return ip.ErrorQuoting(x, q, src)
+}
+
+// onItsWay says whether a segment of flow d that begins with a number may be on
+// its way: an error about any other comes from one who does not see the connection
+// (RFC 5927 §4.1). Bare acknowledgments begin behind all data, and keep-alives with
+// a byte that is acknowledged.
+func (h *History) onItsWay(d ppf.Dir, seq packet.Seq) bool {
+	from, to := &h.side[d], &h.side[d.Other()]
+	switch {
+	case !from.seen:
+		return !h.fromStart
+	case seq.After(h.sentBy(from)):
+		return false
+	case to.acks:
+		return !seq.Before(to.acked - 1)
+	}
+	return !h.fromStart || !seq.Before(from.iss)
 }

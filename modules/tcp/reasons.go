@@ -29,6 +29,10 @@ var (
 		"the RST has not the number that its receiver waits for; one within the window is answered with a challenge ACK",
 		"a RST after segments that were lost before us: its sender repeats it after the challenge", "reasons: {tcp.reset: monitor}",
 		"CVE-2004-0230")
+	ReasonQuoted = refused("icmp.sequence", "icmp.quoted-seq", "5927 §4.1",
+		"the ICMP error quotes a segment that is not on its way: it is acknowledged, or was never sent",
+		"errors that come after the segment was sent again and acknowledged", "reasons: {icmp.sequence: monitor}",
+		"CVE-2004-0790", "CVE-2004-1060")
 	ReasonInitiate = refused("tcp.initiate", "tcp.flags", "",
 		"this side opens a connection, and the instance lets only the other do so",
 		"servers that connect to their clients, such as active FTP", "initiate: both")

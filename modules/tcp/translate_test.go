@@ -222,6 +222,71 @@ func TestTranslatedQuotes(t *testing.T) {
 	}
 }
 
+// TestQuotedNumbers: an ICMP error passes when it quotes a segment that is on its
+// way, in whatever numbers, and no other one: who does not see the connection has
+// to guess one.
+func TestQuotedNumbers(t *testing.T) {
+	router := netip.MustParseAddr("198.51.100.9")
+	for _, in := range []ppf.InstanceSpec{translating(ppf.Forward), instance("sequence", "keep")} {
+		b := translated(t, in)
+		opens := ppf.Forward
+		if in.Modules["tcp"].Map[len(in.Modules["tcp"].Map)-1].Value.Scalar == "translate" {
+			opens = ppf.Prerouting
+		}
+		quote := func(s ppftest.Segment, seq packet.Seq) (ppf.Action, packet.Seq) {
+			s.Seq = seq
+			action, out := b.Send(ppf.Forward, icmp4(t, 3, 1, 0, router, s.Bytes(t)))
+			if action != ppf.Accept {
+				return action, 0
+			}
+			var p packet.Packet
+			p.Parse(packet.LinkRawIP, out)
+			q, _ := p.ICMPv4().Quoted()
+			return action, q.Seq
+		}
+		wants := func(when string, s ppftest.Segment, off, seq packet.Seq, pass bool) {
+			t.Helper()
+			before := b.Count("icmp.sequence", ppf.OutcomeDrop)
+			action, got := quote(s, seq+off)
+			switch {
+			case pass && (action != ppf.Accept || got != seq):
+				t.Errorf("%s, %v quotes %d: %v with %d; %+v", when, s.Src, seq, action, got, b.Engine.ReasonCounts())
+			case !pass && (action != ppf.Drop || b.Count("icmp.sequence", ppf.OutcomeDrop) != before+1):
+				t.Errorf("%s, %v quotes %d: %v; %+v", when, s.Src, seq, action, b.Engine.ReasonCounts())
+			}
+		}
+		first := pass(t, b, opens, cs(syn))
+		cOff := first.Seq() - 1000
+		wants("SYN", cs(syn), cOff, 1000, true)
+		wants("SYN", cs(syn), cOff, 999, false)
+		wants("SYN", cs(syn), cOff, 1002, false)
+		wants("SYN", sc(syn|ack), 0, 5000, false) // the server said nothing yet
+		answer := sc(syn | ack)
+		answer.Ack += cOff
+		sOff := pass(t, b, ppf.Forward, answer).Seq() - 5000
+		wants("SYN-ACK", sc(syn|ack), sOff, 5000, true)
+		data := cs(ack | psh)
+		data.Ack, data.Payload = 5001+sOff, []byte("0123456789")
+		pass(t, b, opens, data)
+		wants("data", cs(ack), cOff, 1001, true)
+		wants("data", cs(ack), cOff, 1011, true) // an acknowledgment behind it
+		wants("data", cs(ack), cOff, 1012, false)
+		wants("data", cs(ack), cOff, 1000, true) // a keep-alive
+		wants("data", cs(ack), cOff, 999, false)
+		acknowledged := sc(ack)
+		acknowledged.Ack = 1006 + cOff
+		pass(t, b, ppf.Forward, acknowledged)
+		wants("half is acknowledged", cs(ack), cOff, 1005, true)
+		wants("half is acknowledged", cs(ack), cOff, 1001, false)
+		wants("half is acknowledged", sc(ack), sOff, 5001, true)
+		wants("half is acknowledged", sc(ack), sOff, 5002, false)
+		if opens == ppf.Prerouting { // numbers of the other space are a guess like any
+			wants("half is acknowledged", cs(ack), 0, 1006, false)
+		}
+		b.Accounted()
+	}
+}
+
 // TestBehind: a packet that comes to the instance's own hook once more, because
 // it lost the mark that spares it that, goes on as it is; one that went past the
 // first hook is judged by what its receiver expects.

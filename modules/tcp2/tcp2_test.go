@@ -116,7 +116,7 @@ func TestICMPError(t *testing.T) {
 	b := ppftest.New(t, instance("tcp2"))
 	proxy := send(t, b, ppftest.Client4, ppftest.Server4, syn, "").src
 	var out packet.Out
-	q := packet.Quote{Proto: packet.ProtoTCP, L4Len: 20, SrcPort: proxy.Port(), DstPort: 80, Seq: 7,
+	q := packet.Quote{Proto: packet.ProtoTCP, L4Len: 20, SrcPort: proxy.Port(), DstPort: 80, Seq: 1,
 		IP4: packet.IPv4{TTL: 3, Src: proxy.Addr(), Dst: ppftest.Server4.Addr(), Protocol: packet.ProtoTCP}}
 	out.SetIPv4(packet.IPv4{TTL: 50, Src: netip.MustParseAddr("198.51.100.77"), Dst: proxy.Addr()})
 	out.SetICMPv4(packet.ICMPv4{Type: 3, Code: 4, MTU: 1400, HasQuote: true, Quote: q})
@@ -133,7 +133,7 @@ func TestICMPError(t *testing.T) {
 		t.Fatalf("%v in %x", r, sent)
 	}
 	got, r := in.ICMPv4().Quoted()
-	if r != packet.ReasonNone || in.Dst() != ppftest.Client4.Addr() || got.Src() != ppftest.Client4.Addr() || got.SrcPort != 40000 || got.Seq != 7 || in.ICMPv4().MTU() != 1400 {
+	if r != packet.ReasonNone || in.Dst() != ppftest.Client4.Addr() || got.Src() != ppftest.Client4.Addr() || got.SrcPort != 40000 || got.Seq != 1 || in.ICMPv4().MTU() != 1400 {
 		t.Errorf("to %v, quoting %+v, %v", in.Dst(), got, r)
 	}
 }
