@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,88 +113,4 @@ func TestFullDisk(t *testing.T) {
 	if !reaches(t, l.Client, hostPort(l.Server, "tcp4", p)) {
 		t.Error("the server cannot be reached")
 	}
-}
-
-// soak is how long TestSoak runs: PROMETHOS_SOAK=30m for the real thing.
-func soak(t *testing.T) time.Duration {
-	t.Helper()
-	text := os.Getenv("PROMETHOS_SOAK")
-	if text == "" {
-		return 0
-	}
-	return must(time.ParseDuration(text))(t)
-}
-
-// usage is what a process holds: descriptors, and memory in kB.
-func (d *daemon) usage(t *testing.T) (descriptors, memory int) {
-	t.Helper()
-	proc := filepath.Join("/proc", strconv.Itoa(d.PID()))
-	descriptors = len(must(os.ReadDir(filepath.Join(proc, "fd")))(t))
-	for line := range strings.Lines(string(must(os.ReadFile(filepath.Join(proc, "status")))(t))) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			memory = must(strconv.Atoi(strings.Fields(value)[0]))(t)
-		}
-	}
-	return descriptors, memory
-}
-
-// TestSoak reloads under connections and attacks, again and again; descriptors and,
-// in a run that was asked for, memory stay flat.
-func TestSoak(t *testing.T) {
-	long := soak(t)
-	l := up(t, lab.Options{})
-	echo := must(l.Server.StartEcho(t.Context(), l.Server.IPv4.String()+":0"))(t)
-	defer echo.Close()
-	p := port(t, echo.Addr)
-	configuration := "version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: " + l.Server.IPv4.String() + ", port: " + fmt.Sprint(p) + "}\n    chain: [tcp]\n"
-	d := start(t, l, configuration)
-	const other = "  - name: other\n    match: {protocol: tcp, server: 192.0.2.1}\n    chain: [tcp]\n"
-	sender := must(l.Client.RawSender(lab.EndInterface))(t)
-	defer sender.Close()
-	env := must(l.AttackEnv(p))(t)
-	round := func(n int) {
-		t.Helper()
-		if n%2 == 0 {
-			d.configure(t, configuration+other)
-		} else {
-			d.configure(t, configuration)
-		}
-		d.do(t, "reload")
-		must(l.Client.ShortConnections(within(t, patience), echo.Addr, 50, 4, 1000))(t)
-		for _, a := range attacksOn("tcp") {
-			check(t, sender.SendAll(a.Frames(env)))
-		}
-		d.do(t, "events")
-	}
-	const warm = 4
-	for n := range warm {
-		round(n)
-	}
-	descriptors, memory := d.usage(t)
-	rounds := 4
-	if long > 0 {
-		rounds = int(long / (10 * time.Second))
-	}
-	for n := range rounds {
-		if long > 0 {
-			select {
-			case <-time.After(10 * time.Second):
-			case <-t.Context().Done():
-				t.Fatal("ended early")
-			}
-		}
-		round(n)
-		if n == rounds/3 {
-			_, memory = d.usage(t) // what is bounded has filled up by now
-		}
-	}
-	after, used := d.usage(t)
-	if after > descriptors+2 {
-		t.Errorf("%d descriptors, %d at the start", after, descriptors)
-	}
-	if long > 0 && used > memory*3/2 {
-		t.Errorf("%d kB of memory, %d after a third of the time", used, memory)
-	}
-	t.Logf("%d rounds: descriptors %d to %d, memory %d to %d kB", rounds, descriptors, after, memory, used)
-	d.accounted(t)
 }
