@@ -127,6 +127,7 @@ func (m *machine) restarted(t *testing.T, n int) {
 // or hangs, and an upgrade or the package's removal opens nothing.
 func TestBoot(t *testing.T) {
 	need(t, "curl")
+	need(t, "ip")
 	l := up(t, lab.Options{})
 	w := web(t, l.Server)
 	addr := hostPort(l.Server, "tcp4", port(t, w.Addr))
@@ -175,8 +176,25 @@ instances:
 	m.restarted(t, 2)
 	opens("after the watchdog")
 
+	// A pair whose ports are not there yet.
 	m.must(t, "systemctl", "stop", "promethos.service")
 	closed("stopped")
+	m.must(t, "sh", "-c", "cat >>/etc/promethos/promethos.yaml <<-EOF\n"+strings.TrimPrefix(strings.NewReplacer(lab.ClientInterface, "late0", lab.ServerInterface, "late1").Replace(wire("arp, tcp")), "version: 1\ninstances:\n")+"EOF")
+	if r := m.execute(t, "systemctl", "start", "promethos.service"); r.status == 0 {
+		t.Error("the daemon runs without a port")
+	}
+	m.must(t, "ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
+	eventually(t, "the ports are closed as they come", func() (bool, string) {
+		said := m.execute(t, "journalctl", "-b", "-u", "promethos-block.service", "-o", "cat", "--no-pager").out
+		return strings.Contains(said, "closed: late0\n") && strings.Contains(said, "closed: late1\n"), said
+	})
+	eventually(t, "the daemon starts when they are there", func() (bool, string) {
+		return m.property(t, "promethos.service", "ActiveState") == "active", m.execute(t, "journalctl", "-b", "-n", "30", "--no-pager").out
+	})
+	opens("with its ports")
+
+	m.must(t, "systemctl", "stop", "promethos.service")
+	closed("stopped again")
 	m.must(t, "systemctl", "start", "promethos.service")
 	before := m.property(t, "promethos.service", "MainPID")
 	m.must(t, "dpkg", "-i", "/run/promethos.deb")

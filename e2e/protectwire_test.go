@@ -123,3 +123,51 @@ func TestBlockBridge(t *testing.T) {
 		t.Errorf("unblock: %v", r)
 	}
 }
+
+// TestBlockLate: a port that comes after the block is closed when it comes, before
+// a bridge carries anything.
+func TestBlockLate(t *testing.T) {
+	need(t, "curl")
+	need(t, "ip")
+	l := up(t, lab.Options{Inline: true})
+	addr := hostPort(l.Server, "tcp4", port(t, web(t, l.Server).Addr))
+	file := filepath.Join(t.TempDir(), "promethos.yaml")
+	write(t, file, wire("arp, tcp"))
+	ip := func(args ...string) {
+		t.Helper()
+		if r := execute(t, l.Proxy, "ip", append([]string{"link", "set"}, args...)...); r.status != 0 {
+			t.Fatal(r)
+		}
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		ip(from, "down")
+		ip(from, "name", to)
+		ip(to, "up")
+	}
+	rename(lab.ClientInterface, "early0")
+	p := &protection{ended: make(chan error, 1)}
+	p.cmd = l.Proxy.Command(t.Context(), program, "block", "--watch", "-c", file)
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	check(t, p.cmd.Start())
+	go func() { p.ended <- p.cmd.Wait() }()
+	says := func(what string, times int) {
+		t.Helper()
+		eventually(t, what, func() (bool, string) { return strings.Count(p.text(), what) == times, p.text() })
+	}
+	says("ready", 1)
+	says(lab.ClientInterface+" is not there yet", 1)
+	rename("early0", lab.ClientInterface)
+	says("closed: "+lab.ClientInterface, 1)
+	check(t, l.Proxy.Bridge(lab.ClientInterface, lab.ServerInterface))
+	if !unreached(t, l.Client, addr) {
+		t.Error("the bridge carries frames of a port that came late")
+	}
+	check(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	p.end(t)
+	if !unreached(t, l.Client, addr) {
+		t.Error("the end of the watch opened the port")
+	}
+	unblock(t, l)
+	eventually(t, "unblock opens it", func() (bool, string) { return !unreached(t, l.Client, addr), "" })
+}

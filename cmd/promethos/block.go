@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,33 +18,61 @@ import (
 
 func newBlock() *cobra.Command {
 	var path string
+	var watch bool
 	c := &cobra.Command{
 		Use: "block -c FILE", Short: "drop what the instances of a configuration select, until the daemon runs or `promethos unblock`", Args: cobra.NoArgs,
 		Long: `Installs the rules that on_exit: block leaves behind, without a daemon: what the instances of FILE select is dropped,
 and nothing passes the ports of its inline pairs, even where a bridge joins them. A daemon that starts replaces the rules
-with its own in one transaction. It is refused beside a daemon, and closes what a killed one left. A port that is not there yet is an error,
-once the others are closed.`,
-		RunE: func(*cobra.Command, []string) error { return block(path) },
+with its own in one transaction. It is refused beside a daemon, and closes what a killed one left. A port that is not there yet is an
+error before Linux 6.16, once the others are closed; with --watch it is closed when it comes, and a daemon that is there is left alone.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if watch {
+				return watchBlocked(c.Context(), path)
+			}
+			return block(path)
+		},
 	}
 	configFlag(c, &path)
+	c.Flags().BoolVar(&watch, "watch", false, "go on, and close ports of inline pairs that come later")
 	return c
 }
 
-func block(path string) error {
+// blockable reads a configuration without problems.
+func blockable(path string) (*ppf.Spec, error) {
 	spec, problems := config.Load(path)
-	for _, p := range problems {
-		if !p.Warning {
-			return refusedConfig(&daemon.ConfigError{Problems: problems})
-		}
+	if slices.ContainsFunc(problems, isWrong) {
+		return nil, refusedConfig(&daemon.ConfigError{Problems: problems})
 	}
+	return spec, nil
+}
+
+func isWrong(p ppf.Problem) bool { return !p.Warning }
+
+func block(path string) error {
+	spec, err := blockable(path)
+	if err != nil {
+		return err
+	}
+	if who := nfqueue.Claimed(); who != "" {
+		return fmt.Errorf("block: a daemon is there: %s (stop it: with `on_exit: block` it leaves the same)", who)
+	}
+	if err := blockSelected(spec); err != nil {
+		return err
+	}
+	if err := silencePorts(daemon.Ports(spec)); err != nil {
+		return err
+	}
+	fmt.Printf("blocked: what the %d instances of %s select\n", len(spec.Instances), path)
+	return nil
+}
+
+// blockSelected drops what a configuration selects.
+func blockSelected(spec *ppf.Spec) error {
 	k, err := rules.OpenKernel()
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	if who := nfqueue.Claimed(); who != "" {
-		return fmt.Errorf("block: a daemon is there: %s (stop it: with `on_exit: block` it leaves the same)", who)
-	}
 	f, err := k.Probe()
 	if err != nil {
 		return err
@@ -61,14 +90,7 @@ func block(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := k.Apply(rs); err != nil {
-		return err
-	}
-	if err := silencePorts(daemon.Ports(spec)); err != nil {
-		return err
-	}
-	fmt.Printf("blocked: what the %d instances of %s select\n", len(spec.Instances), path)
-	return nil
+	return k.Apply(rs)
 }
 
 // silencePorts closes the ports of inline pairs: what comes in there is dropped,

@@ -67,7 +67,8 @@ func newUnblock() *cobra.Command {
 			if who := nfqueue.Claimed(); who != "" {
 				return fmt.Errorf("unblock: a daemon is there: %s (stop it instead)", who)
 			}
-			if err := endSilence(); err != nil {
+			silence, err := endSilence()
+			if err != nil {
 				return err
 			}
 			k, err := rules.OpenKernel()
@@ -79,15 +80,17 @@ func newUnblock() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if state == rules.StateNone {
-				fmt.Println("nothing to remove: there is no table of ours in family inet")
-				return endDiversion()
-			}
 			if err := k.Remove(); err != nil {
 				return err
 			}
-			fmt.Println("removed: the rules that", map[rules.State]string{rules.StateActive: "a killed daemon left", rules.StateBlock: "`on_exit: block` left"}[state])
-			return endDiversion()
+			if state != rules.StateNone {
+				fmt.Println("removed: the rules that", map[rules.State]string{rules.StateActive: "a killed daemon left", rules.StateBlock: "`on_exit: block` left"}[state])
+			}
+			routes, err := endDiversion()
+			if err == nil && !silence && !routes && state == rules.StateNone {
+				fmt.Println("nothing to remove: there is no table of ours")
+			}
+			return err
 		},
 	}
 }

@@ -10,43 +10,42 @@ import (
 
 // endSilence lets the host be heard again at the ports of inline pairs, and tells
 // at which.
-func endSilence() error {
+func endSilence() (removed bool, err error) {
 	s, err := rules.OpenSilence()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.Close()
 	ports, err := s.Ports()
 	if err != nil || len(ports) == 0 {
-		return err
+		return false, err
 	}
 	for _, p := range ports {
 		used, err := inline.InUse(p)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if used {
-			return fmt.Errorf("unblock: a daemon carries frames at %s (stop it instead)", p)
+			return false, fmt.Errorf("unblock: a daemon carries frames at %s (stop it instead)", p)
 		}
 	}
 	if err := s.Keep(nil); err != nil {
-		return err
+		return false, err
 	}
 	fmt.Printf("removed: the silence of this host at %v\n", ports)
-	return nil
+	return true, nil
 }
 
 // endDiversion takes away the policy routing of connections that ended on this
 // host.
-func endDiversion() error {
+func endDiversion() (removed bool, err error) {
 	d, err := host.OpenDiversion()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer d.Close()
-	removed, err := d.Remove()
-	if removed {
+	if removed, err = d.Remove(); removed {
 		fmt.Println("removed: the policy routing of connections that ended here")
 	}
-	return err
+	return removed, err
 }
