@@ -104,6 +104,10 @@ func TestInlineDHCP(t *testing.T) {
 			Operation: op, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: 0x77777777, ClientHWAddr: device[:],
 			Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(m.typ)})},
 		}
+		if !m.asks {
+			message.YourClientIP = l.Server.IPv4.AsSlice()
+			message.Options = append(message.Options, layers.NewDHCPOption(layers.DHCPOptServerID, dhcp.AsSlice()))
+		}
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: m.src.AsSlice(), DstIP: m.dst.AsSlice()}
 		check(t, udp.SetNetworkLayerForChecksum(ip))
 		b := gopacket.NewSerializeBuffer()

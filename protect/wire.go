@@ -18,8 +18,12 @@ func (c *composer) onWire() {
 	every := len(w.TCP) == 0 && len(w.UDP) == 0
 	server := fmt.Sprintf("server: %q", w.Server)
 	if slices.Contains(f.Functions, "udp") {
-		c.instance(entry{name: "wire-dhcp", match: `protocol: udp, port: ["67-68", "546-547"]`, chain: c.available("ip, udp"), initiate: "both",
-			comment: "how hosts on the wire get their addresses, the server too"})
+		e := entry{name: "wire-dhcp", match: `protocol: udp, port: ["67-68", "546-547"]`, chain: c.available("ip, udp, dhcp"), initiate: "both",
+			comment: "how hosts on the wire get their addresses, the server too, from DHCP servers towards the clients"}
+		if slices.Contains(f.Functions, "dhcp") {
+			e.settings = "dhcp: {servers: client}"
+		}
+		c.instance(e)
 	}
 	for _, p := range []struct {
 		protocol string
@@ -69,7 +73,10 @@ func (c *composer) warnWire(say func(string, ...any)) {
 	f, w := &c.facts, &c.wish
 	say("clients that stand on the side of %s reach the server without passing this machine", f.Wire.Server)
 	say("other addresses of the server, %s included, are open at every port: protect each by itself", c.otherFamily())
-	if slices.Contains(f.Functions, "udp") {
+	switch {
+	case slices.Contains(f.Functions, "dhcp"):
+		say("DHCP servers are expected on the side of %s, and DHCPv6 passes unread, to and from all hosts on the wire", f.Wire.Client)
+	case slices.Contains(f.Functions, "udp"):
 		say("DHCP passes to and from all hosts on the wire: its messages are not looked into")
 	}
 	if f.Bridge {

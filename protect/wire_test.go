@@ -13,7 +13,7 @@ import (
 func bridge(edit func(*Facts)) Facts {
 	f := Facts{
 		Out: "br0", OnLink: true, Bridge: true, Ports: []string{"eth0", "eth1"}, Wire: &Wire{"eth0", "eth1"},
-		Functions: []string{"ethernet", "arp", "igmp", "mld", "ip", "nd", "icmp", "udp", "tcp"},
+		Functions: []string{"ethernet", "arp", "igmp", "mld", "ip", "nd", "icmp", "udp", "dhcp", "tcp"},
 	}
 	if edit != nil {
 		edit(&f)
@@ -60,12 +60,15 @@ func TestWire(t *testing.T) {
 	if spec.Instances[0].Name != "wire-dhcp" { // its answers go to the server's address
 		t.Errorf("%s comes first", spec.Instances[0].Name)
 	}
+	if in := named(t, spec, "wire-dhcp"); !slices.Equal(in.Chain[1], []string{"ip", "udp", "dhcp"}) || !strings.Contains(p.YAML, "dhcp: {servers: client}") {
+		t.Errorf("%+v", in)
+	}
 	rest := &spec.Instances[len(spec.Instances)-1]
 	if rest.Name != "wire-rest" || len(rest.Match.Not) != 1 || rest.Match.Not[0].Server[0].Addr() != server || !strings.Contains(p.YAML, "ethertypes: [profinet]") {
 		t.Errorf("%+v\n%s", rest, p.YAML)
 	}
 	all := strings.Join(p.Warnings, "\n")
-	for _, want := range []string{"IPv6 included", "nobody hears this machine itself at br0", "on the side of eth1"} {
+	for _, want := range []string{"IPv6 included", "nobody hears this machine itself at br0", "on the side of eth1", "DHCP servers are expected on the side of eth0"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not said:\n%s", want, all)
 		}

@@ -4,6 +4,7 @@ package builtin
 
 import (
 	_ "github.com/promethos/promethos/modules/arp"
+	_ "github.com/promethos/promethos/modules/dhcp"
 	_ "github.com/promethos/promethos/modules/ethernet"
 	_ "github.com/promethos/promethos/modules/headers"
 	_ "github.com/promethos/promethos/modules/http"
