@@ -97,7 +97,7 @@ func (e *Engine) numbering(in *InstanceSpec, proxy *ProxyInstance) numbering {
 	case e.recorded, in.Source == SourceListen, proxy.Mode == Monitor, proxy.Fail == FailOpen,
 		len(in.Chain[0]) == 0, len(in.Chain[1]) == 0, in.Hook == Forward && len(in.Match.Server) == 0,
 		proto != packet.ProtoTCP && proto != ProtocolAny && proto != 0,
-		in.Match.Out != "", slices.ContainsFunc(in.Match.Not, func(m Match) bool { return m.Out != "" }):
+		!in.Hook.Inline() && in.Match.names(func(m *Match) bool { return m.Out != "" }):
 		return numbering{}
 	}
 	for _, chain := range in.Chain {

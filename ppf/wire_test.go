@@ -71,7 +71,11 @@ func TestWire(t *testing.T) {
 	if f.Action != ppf.Accept || !bytes.Equal(f.Head[:18], in.Data[:18]) || len(f.Head)+len(f.Body)+len(f.Padding()) != 60 {
 		t.Fatalf("SYN: %v, header %x, want that of %x; %+v", f.Action, f.Head, in.Data, b.Engine.ReasonCounts())
 	}
-	answer := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: packet.TCP{Flags: packet.SYN | packet.ACK, Ack: 1}}.Bytes(t)
+	var sent packet.Packet
+	if r := sent.Parse(packet.LinkEthernet, bytes.Clone(f.Head)); r != packet.ReasonNone || sent.TCP().Seq() == 0 {
+		t.Fatalf("SYN: %v, number %d as the client chose it", r, sent.TCP().Seq())
+	}
+	answer := ppftest.Segment{Src: ppftest.Server4, Dst: ppftest.Client4, TCP: packet.TCP{Flags: packet.SYN | packet.ACK, Ack: sent.TCP().Seq().Add(1)}}.Bytes(t)
 	if f := handle(wireFrame(t, b, two, ppf.InlineServer, answer, tag...)); f.Action != ppf.Drop {
 		t.Error("the answer on another wire is accepted")
 	}
