@@ -44,7 +44,7 @@ var settings = []Setting{
 	{"instances[].fail", "closed", "closed or open: what becomes of packets that the proxy cannot judge"},
 	{"instances[].reasons", "", "REASON: monitor, repair or refuse; or a list of these and of {client: NETWORK, do: …}"},
 	{"instances[].modules", "", "settings of user functions by name; each module's README has them"},
-	{"instances[].handshake", "honest; first with https", "honest, first or cookie: honest accepts a client when the server has accepted; first at once; both in chains with a stream function at a hook"},
+	{"instances[].handshake", "honest; first with https", "honest, first or cookie: honest accepts a client when the server has accepted; first at once; both in chains with a stream function at a hook; cookie answers floods of SYNs with cookies, in chains with tcp"},
 	{"instances[].pending", "256", "how many connections to one server may be coming about at a time, in chains with a stream function at a hook; half of it for one client"},
 	{"instances[].upstream", "", "ADDRESS:PORT of the server, with source listen"},
 	{"instances[].upstream_address", "client", "client or proxy: whose address the server sees, in chains with a stream function"},

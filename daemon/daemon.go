@@ -359,6 +359,11 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 			p.Selectors = append(p.Selectors, s)
 		}
 	}
+	for _, r := range e.AllRules() {
+		if r.Hidden {
+			p.Hidden = append(p.Hidden, rules.Selector{Instance: r.Name, Dir: r.Dir(), Hook: ppf.Output, Criteria: r.Criteria})
+		}
+	}
 	for _, r := range e.RefuseRules() {
 		for _, h := range r.Hooks {
 			p.Refuse = append(p.Refuse, rules.Selector{Instance: r.Name, Dir: r.Dir(), Hook: h, Criteria: r.Criteria, Fail: r.Fail})

@@ -55,6 +55,7 @@ type Engine struct {
 
 	snap      atomic.Pointer[snapshot]
 	lastSweep atomic.Int64
+	wires     wires
 	ticks     atomic.Pointer[[]func(now int64)] // of modules
 
 	mu          sync.Mutex // guards what follows
@@ -86,6 +87,7 @@ func New(o Options) (*Engine, error) {
 		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1, ownEvents: newEventLimit(),
 		recorded: o.Recorded,
 	}
+	e.table.overdue = e.overdue
 	e.fragments.Store(defaultFragments)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for i := range o.Workers {
@@ -355,7 +357,10 @@ func (e *Engine) prepare(in *InstanceSpec) (*ProxyInstance, error) {
 	if err := e.prepareStream(in, proxy); err != nil {
 		return nil, err
 	}
-	return proxy, e.proxy.bind(proxy)
+	if err := e.proxy.bind(proxy); err != nil {
+		return nil, err
+	}
+	return proxy, e.checkCookies(in, proxy)
 }
 
 func (e *Engine) lowestLayer(functions []string) uint8 {
@@ -407,7 +412,7 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 			Config: configString(Dir(d), proxy.Layer[d], proxy.Number[ClientToServer], chain),
 			Origin: OriginFile, Name: in.Name, Fail: in.Fail, dir: Dir(d),
 			Early:  exchange && slices.Contains(hooks[d], Prerouting) || slices.Contains(hooks[d], proxy.numbers.before[d]),
-			Beside: proxy.numbers.beside[d], Ends: proxy.ends(),
+			Beside: proxy.numbers.beside[d], Ends: proxy.ends(), Hidden: proxy.hides(Dir(d)),
 		})
 	}
 	return rules, e.proxy.adopt(proxy)

@@ -237,10 +237,10 @@ func (x *Exchange) SendReceived() {
 }
 
 // Emit sends an extra packet through the source; it never comes back to a hook
-// of ours. It allocates.
+// of ours. With a payload it allocates.
 func (x *Exchange) Emit(out *packet.Out) error {
 	from := x.Ingress()
-	if err := x.worker.engine.emitFrom(&from, out); err != nil {
+	if err := x.worker.engine.emitFrom(&from, out, x.worker.extra[:]); err != nil {
 		return err
 	}
 	x.worker.countersOf(x.Instance).flow[x.Dir].Emitted++

@@ -27,6 +27,7 @@ type InstanceInfo struct {
 	// its packets in Flow.
 	Messages *[2]MessageCounters `json:"messages,omitempty"`
 	Match    [2]string           `json:"match"`
+	Cookies  *CookieInfo         `json:"cookies,omitempty"` // with handshake: cookie
 }
 
 // ReasonCountInfo is how often a reason led to an outcome in an instance.
@@ -71,6 +72,9 @@ func (e *Engine) sumCounters(p *ProxyInstance) counters {
 	if p.source() == SourceListen {
 		p.streams.addTo(&sum)
 	}
+	for d := range p.streams {
+		sum.flow[d].Emitted += p.streams[d].emitted.Load()
+	}
 	return sum
 }
 
@@ -97,7 +101,7 @@ func (e *Engine) Instances() []InstanceInfo {
 		info := InstanceInfo{
 			Name: p.Name, Origin: OriginRuntime.String(), Number: p.Number, Hook: p.hook().String(), Layer: p.Layer,
 			Chain: p.Chain, Mode: p.Mode.String(), Protecting: p.Mode != Monitor,
-			Connections: e.table.Count(p) + e.sessions.count(p), Flow: e.sumCounters(p).flow, Messages: p.messages(),
+			Connections: e.table.Count(p) + e.sessions.count(p), Flow: e.sumCounters(p).flow, Messages: p.messages(), Cookies: p.cookies(),
 		}
 		if p.spec != nil {
 			info.Origin = OriginFile.String()

@@ -53,7 +53,7 @@ func (h *ModuleHost) Emit(i *Ingress, out *packet.Out) error {
 	case !proxy.answers.allow(h.engine.env.Now()):
 		return errAnswers
 	}
-	if err := h.engine.emitFrom(i, out); err != nil {
+	if err := h.engine.emitFrom(i, out, make([]byte, packet.MaxHeaders)); err != nil {
 		return err
 	}
 	// The first worker ticks, and holds its lock.
@@ -61,12 +61,13 @@ func (h *ModuleHost) Emit(i *Ingress, out *packet.Out) error {
 	return nil
 }
 
-// emitFrom encodes an extra packet and sends it by the way that i tells.
-func (e *Engine) emitFrom(i *Ingress, out *packet.Out) error {
+// emitFrom encodes an extra packet in buf, which has room for MaxHeaders, and sends
+// it by the way that i tells.
+func (e *Engine) emitFrom(i *Ingress, out *packet.Out, buf []byte) error {
 	if i.wire != nil {
-		return i.emitFrame(out)
+		return i.emitFrame(out, buf)
 	}
-	head, err := out.Encode(make([]byte, packet.MaxHeaders))
+	head, err := out.Encode(buf)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (e *Engine) emitFrom(i *Ingress, out *packet.Out) error {
 
 // emitFrame sends an extra packet on the wire: onwards where it is for the host
 // that the packet of i was for, else back.
-func (i *Ingress) emitFrame(out *packet.Out) error {
+func (i *Ingress) emitFrame(out *packet.Out, buf []byte) error {
 	back := out.Has(packet.HasEthernet) && out.Ethernet().Dst == i.eth.Src
 	if !out.Has(packet.HasEthernet) {
 		eth := i.eth
@@ -87,7 +88,7 @@ func (i *Ingress) emitFrame(out *packet.Out) error {
 			out.SetVLANs(i.tags[:i.tagN]...)
 		}
 	}
-	head, err := out.Encode(make([]byte, packet.MaxHeaders))
+	head, err := out.Encode(buf)
 	if err != nil {
 		return err
 	}

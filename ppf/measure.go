@@ -29,6 +29,7 @@ type InstanceMeasure struct {
 	Connections int
 	Flow        [2]FlowMeasure
 	Messages    *[2]MessageCounters // nil where the chain has no stream function
+	Cookies     *CookieInfo         // nil: its handshakes are those of the ends
 }
 
 // FlowMeasure is what one flow counted.
@@ -63,7 +64,7 @@ func (e *Engine) Measure() Measurement {
 			continue
 		}
 		sum := e.sumCounters(p)
-		i := InstanceMeasure{Name: p.Name, Mode: p.Mode, Connections: e.table.Count(p) + e.sessions.count(p), Messages: p.messages()}
+		i := InstanceMeasure{Name: p.Name, Mode: p.Mode, Connections: e.table.Count(p) + e.sessions.count(p), Messages: p.messages(), Cookies: p.cookies()}
 		for d := range i.Flow {
 			i.Flow[d] = sum.measure(Dir(d))
 		}

@@ -179,20 +179,33 @@ func (s *snapshot) besides(x *Exchange, t *Tuple) *Rule {
 }
 
 // opensBeside reports whether a packet without a connection is for the rule that
-// besides found: a SYN that may begin a translated one.
+// besides found: a SYN that may begin a translated one, or what completes a
+// handshake that a function answered.
 func (w *worker) opensBeside(r *Rule) bool {
 	x := &w.x
 	if x.Quote != nil || !x.In.Has(packet.HasTCP) {
 		return false
 	}
 	view := x.In.TCP()
-	if view.Flags()&(packet.SYN|packet.ACK|packet.RST|packet.FIN) != packet.SYN {
-		return false
-	}
+	opens := view.Flags()&(packet.SYN|packet.ACK|packet.RST|packet.FIN) == packet.SYN
 	proxy := w.engine.proxy.find(r.Number)
 	if proxy == nil {
 		return false
 	}
 	x.Instance, x.Dir = proxy, r.dir
+	if !opens {
+		taker := proxy.taker()
+		return taker != nil && taker.Completes(x)
+	}
 	return x.MayTranslate()
+}
+
+// hides says that conntrack, which sees the numbers of one side only, and of a
+// handshake that a function answered nothing, must not see the extra packets of
+// flow d.
+func (p *ProxyInstance) hides(d Dir) bool {
+	if p.taker() == nil {
+		return false
+	}
+	return p.Group == Input || p.Group == Forward && d == ServerToClient
 }

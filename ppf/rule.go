@@ -46,6 +46,9 @@ type Rule struct {
 	// whose sequence numbers are translated are taken, at PREROUTING before
 	// conntrack.
 	Beside Hook
+	// Hidden says that conntrack must not see the extra packets of this flow, which
+	// it would take for invalid.
+	Hidden bool
 
 	dir    Dir
 	plugin Plugin

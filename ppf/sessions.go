@@ -63,8 +63,9 @@ type progress struct {
 	about    atomic.Pointer[string] // what a function says of the client's connection
 }
 
-// streamCounters count by flow what the streams of an instance moved.
-type streamCounters [2]struct{ bytes, sent, unchanged, dropped atomic.Uint64 }
+// streamCounters count by flow what the streams of an instance moved, and at hooks
+// the extra packets that no worker sent.
+type streamCounters [2]struct{ bytes, sent, unchanged, dropped, emitted atomic.Uint64 }
 
 // MessageCounters counts the messages of one flow, or streams where a function
 // carries bytes. Each that came in is in one of Sent, Unchanged and Dropped.
@@ -98,6 +99,7 @@ func (c *streamCounters) reset() {
 		c[d].sent.Store(0)
 		c[d].unchanged.Store(0)
 		c[d].dropped.Store(0)
+		c[d].emitted.Store(0)
 	}
 }
 

@@ -110,8 +110,8 @@ type Source interface {
 	// Run delivers frames until ctx is done, then answers what is still queued
 	// under a deadline, and returns. len(handlers) must be Workers().
 	Run(ctx context.Context, handlers []Handler) error
-	// Emit sends an extra packet, an IP packet from its header on. It is safe
-	// for concurrent use and the packet never comes back to a hook of ours.
+	// Emit sends an extra packet, an IP packet from its header on, which is lent
+	// for the call. It is safe for concurrent use and the packet never comes back to a hook of ours.
 	Emit(pkt []byte) error
 	// Stats reads the counters; it is safe for concurrent use.
 	Stats() ([]SourceStats, error)

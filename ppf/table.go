@@ -43,6 +43,9 @@ type Table struct {
 	index index
 	// journal has a place for each cell; see Engine.KeepJournal.
 	journal []byte
+	// overdue, if not nil, gives the time until which a connection stays whose time
+	// is up, 0: it goes.
+	overdue func(c *Conn, now int64) int64
 
 	pressure pressure
 
@@ -319,8 +322,8 @@ func (t *Table) SetDeadline(c *Conn, at int64) {
 // Deadline is when the connection expires, in nanoseconds since 1970.
 func (t *Table) Deadline(c *Conn) int64 { return t.deadlineOf(c.index).Load() }
 
-// expire frees every connection whose deadline lies before now and calls freed
-// for each while it is still locked.
+// expire frees every connection whose deadline lies before now, unless overdue
+// lets it stay, and calls freed for each while it is still locked.
 func (t *Table) expire(now int64, freed func(*Conn)) (count int) {
 	for _, page := range *t.pages.Load() {
 		for i := range page.deadline {
@@ -332,6 +335,13 @@ func (t *Table) expire(now int64, freed func(*Conn)) (count int) {
 			if at := page.deadline[i].Load(); !c.live || at == 0 || at > now {
 				c.mu.Unlock()
 				continue
+			}
+			if t.overdue != nil {
+				if until := t.overdue(c, now); until > now {
+					page.deadline[i].Store(until)
+					c.mu.Unlock()
+					continue
+				}
 			}
 			freed(c)
 			t.remove(c)

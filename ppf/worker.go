@@ -31,7 +31,8 @@ type worker struct {
 	// What a packet that is cut is made of: headers, layer 4, and the result.
 	piece     packet.Out
 	pieceHead [packet.MaxHeaders]byte
-	headers   packet.IPv6Headers // of pieces
+	headers   packet.IPv6Headers      // of pieces
+	extra     [packet.MaxHeaders]byte // of an extra packet
 	scratch   []byte
 	pieces    [][]byte
 }
@@ -119,6 +120,9 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 			x.Conn = nil
 		}
 	}()
+	if f.Wire != nil {
+		w.engine.wires.note(f.Wire)
+	}
 	reason := x.In.Parse(f.Link, f.Data)
 	if f.WireLen > len(f.Data) {
 		reason = ReasonCut // whatever else seems wrong with it may come from that

@@ -35,6 +35,8 @@ func Compile(p Plan, f Features) (*Ruleset, error) {
 			c.hold()
 		case placeDivert:
 			c.divert()
+		case placeHide:
+			c.hide()
 		case placeZoneOut:
 			c.zoneOut()
 		default:

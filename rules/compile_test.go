@@ -100,6 +100,9 @@ var goldenPlans = []struct {
 		Selector{Dir: ppf.ClientToServer, Hook: ppf.Prerouting, Early: true, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Dst: clients, DstPorts: port(80)}},
 		Selector{Dir: ppf.ServerToClient, Hook: ppf.Output, Beside: true, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: clients, SrcPorts: port(80)}},
 	)}, Features{Queue: QueueNative, Own: true}},
+	{"hidden", Plan{Closed: queues, Selectors: both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)}), Hidden: []Selector{
+		{Dir: ppf.ServerToClient, Hook: ppf.Output, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: append(plc, plc6...), SrcPorts: port(80), In: "eth0"}},
+	}}, native},
 	{"block", Plan{Closed: queues, Open: open, Selectors: []Selector{
 		{Hook: ppf.Input, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoTCP, DstPorts: port(80)}},
 		{Hook: ppf.Input, Fail: ppf.FailOpen, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoUDP, DstPorts: port(53)}},

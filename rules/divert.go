@@ -38,6 +38,23 @@ func (c *compiler) zoneOut() {
 	c.rules.chains = append(c.rules.chains, own, ch)
 }
 
+// hide keeps extra packets of some flows from conntrack: what answers a SYN in its
+// server's place belongs to no connection that it knows, and counts as invalid.
+func (c *compiler) hide() {
+	if c.features.Block || len(c.plan.Hidden) == 0 {
+		return
+	}
+	ch := &chain{name: c.name(places[placeHide].name), base: &places[placeHide]}
+	own := &chain{name: c.name(ch.name + "_answers")}
+	var list []ppf.Criteria
+	for _, s := range placeOutput.of(c.plan.Hidden) {
+		list = append(list, s.Criteria)
+	}
+	c.lead(own, own.name, list, func(b *builder, _ ppf.Fail) rule { return b.to("notrack", &expr.Notrack{}) })
+	ch.rules = append(ch.rules, new(builder).ours().jump(own))
+	c.rules.chains = append(c.rules.chains, own, ch)
+}
+
 // hold lets SYNs wait for what becomes of the connection to the server. Those in
 // Zone bear ZonedMark meanwhile.
 func (c *compiler) hold() {

@@ -16,6 +16,7 @@ const (
 	placeDivert
 	placeInput
 	placeForward
+	placeHide
 	placeZoneOut
 	placeOutput
 	placePostrouting
@@ -44,6 +45,7 @@ var places = [numPlaces]placeInfo{
 	placeDivert:         {"divert", ppf.Prerouting, -80, "after the packet was built, before routing: what belongs to a socket of ours goes to it"},
 	placeInput:          {"input", ppf.Input, -10, "before the operator's filter (0), which judges the packet that was built"},
 	placeForward:        {"forward", ppf.Forward, -10, "before the operator's filter (0), which judges the packet that was built"},
+	placeHide:           {"hide", ppf.Output, -210, "before conntrack (-200), which must not see answers to a handshake that it knows nothing of"},
 	placeZoneOut:        {"zone_out", ppf.Output, -210, "before conntrack (-200): as zone_in, for what the client's side sends"},
 	placeOutput:         {"output", ppf.Output, -10, "after DNAT (-100), before the operator's filter (0), which judges the packet that was built"},
 	placePostrouting:    {"postrouting", ppf.Postrouting, 90, "before SNAT and masquerade (100): the client's real address is still there"},

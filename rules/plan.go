@@ -103,6 +103,8 @@ type Plan struct {
 	// Refuse holds, for servers with `others: refuse`, the criteria of all
 	// their traffic at the hooks of their instances.
 	Refuse []Selector
+	// Hidden holds the flows whose extra packets conntrack must not see, at OUTPUT.
+	Hidden []Selector
 	// Streams lists whose connections end here. Zoned are the listeners for
 	// connections whose client's side is in Zone, Plain those for others.
 	Streams      []Stream

@@ -64,8 +64,11 @@ func chainText(i ppf.InstanceInfo) string {
 }
 
 func modeText(i ppf.InstanceInfo) string {
-	if !i.Protecting {
+	switch {
+	case !i.Protecting:
 		return i.Mode + " (NOT PROTECTING)"
+	case i.Cookies != nil && i.Cookies.Active:
+		return i.Mode + " (SYN cookies)"
 	}
 	return i.Mode
 }
@@ -112,6 +115,13 @@ func showInstance(ctx context.Context, g *global, name string) error {
 
 func printInstance(i ppf.InstanceInfo, reasons []ppf.ReasonCountInfo) error {
 	fmt.Printf("instance     %s (%s)\nmode         %s\nconnections  %d\n", i.Name, i.Origin, modeText(i), i.Connections)
+	if c := i.Cookies; c != nil {
+		state := "not needed"
+		if c.Active {
+			state = "in use"
+		}
+		fmt.Printf("SYN cookies  %s; sent %d, opened %d connections, %d segments without a good one\n", state, c.Sent, c.Opened, c.Refused)
+	}
 	for d, f := range i.Flow {
 		if i.Number[d] == 0 {
 			fmt.Printf("%v  none: a half instance\n", ppf.Dir(d))

@@ -58,6 +58,17 @@ var families = []Family{
 				s.add(uint64(i.Connections), i.Name)
 			}
 		}},
+	{"promethos_syn_cookies_active", "gauge", "1 where an instance answers SYNs with cookies now, 0 where it would.", []string{"instance"},
+		perCookies(func(c *ppf.CookieInfo) uint64 {
+			if c.Active {
+				return 1
+			}
+			return 0
+		})},
+	{"promethos_syn_cookies_sent_total", "counter", "SYNs that were answered with a cookie.", []string{"instance"},
+		perCookies(func(c *ppf.CookieInfo) uint64 { return c.Sent })},
+	{"promethos_syn_cookies_opened_total", "counter", "Connections that a cookie opened.", []string{"instance"},
+		perCookies(func(c *ppf.CookieInfo) uint64 { return c.Opened })},
 	{"promethos_connections_limit", "gauge", "Connections that the table takes, over all instances.", nil,
 		func(s *series, in *Input) { s.add(uint64(in.Engine.ConnectionLimit)) }},
 	{"promethos_packets_received_total", "counter", "Packets that came in.", flowLabels,
@@ -142,6 +153,16 @@ func perMessages(f func(s *series, m *ppf.MessageCounters, instance, flow string
 			}
 			for d := range instance.Messages {
 				f(s, &instance.Messages[d], instance.Name, ppf.Dir(d).String())
+			}
+		}
+	}
+}
+
+func perCookies(f func(*ppf.CookieInfo) uint64) func(*series, *Input) {
+	return func(s *series, in *Input) {
+		for _, i := range in.Engine.Instances {
+			if i.Cookies != nil {
+				s.add(f(i.Cookies), i.Name)
 			}
 		}
 	}

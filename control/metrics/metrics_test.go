@@ -124,6 +124,7 @@ func TestWrite(t *testing.T) {
 		Sources: []ppf.SourceStats{{Name: "queue 7", Received: 4, Sent: 2, Emitted: 1, KernelDropped: 5, SocketDropped: 6, VerdictErrors: 8, Depth: 9}},
 		Kernel:  []ppf.KernelLoss{{Family: "ipv4", Counter: "ReasmFails", Count: 11}},
 	}
+	in.Engine.Instances[1].Cookies = &ppf.CookieInfo{Active: true, Sent: 13, Opened: 12}
 	var out strings.Builder
 	if err := Write(&out, &in); err != nil {
 		t.Fatal(err)
@@ -134,6 +135,9 @@ func TestWrite(t *testing.T) {
 		`promethos_instance_protecting{instance="plc",mode="repair"}`:                                       1,
 		`promethos_instance_protecting{instance="watched",mode="monitor"}`:                                  0,
 		`promethos_connections{instance="plc"}`:                                                             1,
+		`promethos_syn_cookies_active{instance="plc"}`:                                                      1,
+		`promethos_syn_cookies_sent_total{instance="plc"}`:                                                  13,
+		`promethos_syn_cookies_opened_total{instance="plc"}`:                                                12,
 		`promethos_connections_limit`:                                                                       1 << 20,
 		`promethos_packets_received_total{instance="plc",flow="cs"}`:                                        2,
 		`promethos_received_bytes_total{instance="plc",flow="cs"}`:                                          float64(len(syn) + len(null)),

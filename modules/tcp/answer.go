@@ -13,14 +13,19 @@ func answer(x *ppf.Exchange, r ppf.Reason, h packet.TCP) {
 	if !x.Drops(r) || !x.MayAnswer() {
 		return
 	}
+	if err := reply(x, h); err != nil {
+		x.Report("tcp: answer %v: %v", h.Flags, err)
+	}
+}
+
+// reply sends h back to the sender of a segment.
+func reply(x *ppf.Exchange, h packet.TCP) error {
 	in := x.In.TCP()
 	h.SrcPort, h.DstPort = in.DstPort(), in.SrcPort()
 	var out packet.Out
 	ip.SetHeader(&out, x.In.Dst(), x.In.Src())
 	out.SetTCP(h)
-	if err := x.Emit(&out); err != nil {
-		x.Report("tcp: answer %v: %v", h.Flags, err)
-	}
+	return x.Emit(&out)
 }
 
 // challenge answers a SYN or a RST in the middle of a connection as its peer
@@ -47,8 +52,8 @@ func refuseSyn(x *ppf.Exchange, r ppf.Reason) {
 // refuseMidstream tells the sender of a segment that its connection is not
 // known, so that it opens a new one at once instead of waiting (RFC 9293
 // §3.10.7.1). A RST is never answered.
-func refuseMidstream(x *ppf.Exchange, ev event) {
+func refuseMidstream(x *ppf.Exchange, r ppf.Reason, ev event) {
 	if ev != evRst {
-		answer(x, ReasonMidstream, packet.TCP{Seq: x.In.TCP().Ack(), Flags: packet.RST})
+		answer(x, r, packet.TCP{Seq: x.In.TCP().Ack(), Flags: packet.RST})
 	}
 }

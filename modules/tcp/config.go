@@ -44,6 +44,9 @@ type Config struct {
 	// HalfOpenConnections limits the instance's connections whose handshake is
 	// not complete; 0, the default: none.
 	HalfOpenConnections int `conf:"half_open_connections"`
+	// CookieFrom is from how many half-open connections on SYNs are answered with
+	// cookies, with handshake: cookie; default 128, 0: always.
+	CookieFrom int `conf:"cookie_from"`
 	// MSSMin is the least MSS that a client may announce, in bytes; default 88:
 	// 40 bytes of options and 48 of data, the least that Linux lets a program ask
 	// for (TCP_MAXSEG). 0: any.
@@ -187,7 +190,7 @@ func DefaultConfig() *Config {
 	return &Config{
 		HalfOpen: time.Minute, Established: 120 * time.Hour, Closing: 10 * time.Minute, Closed: time.Minute,
 		EvictIdle: 2*time.Hour + 4*time.Minute,
-		Adopt:     2 * time.Minute, MSSMin: 88,
+		Adopt:     2 * time.Minute, MSSMin: 88, CookieFrom: 128,
 		RetransmitMemory: 64 << 20, RetransmitConnectionMemory: 16 << 20,
 	}
 }
@@ -209,7 +212,7 @@ func (c *Config) Validate() error {
 	for _, l := range []struct {
 		name string
 		n    int
-	}{{"connections", c.Connections}, {"client_connections", c.ClientConnections}, {"half_open_connections", c.HalfOpenConnections}} {
+	}{{"connections", c.Connections}, {"client_connections", c.ClientConnections}, {"half_open_connections", c.HalfOpenConnections}, {"cookie_from", c.CookieFrom}} {
 		if l.n < 0 {
 			errs = append(errs, fmt.Errorf("%s: %d is negative (0 means no limit)", l.name, l.n))
 		}

@@ -34,10 +34,19 @@ func newLimits(c *Config) *limits {
 	if c.ClientConnections == 0 && c.HalfOpenConnections == 0 {
 		return nil
 	}
-	return &limits{
-		id: lastLimits.Add(1), perClient: c.ClientConnections, perHalf: c.HalfOpenConnections,
-		clients: map[netip.Addr]int{},
-	}
+	l := newCounts()
+	l.perClient, l.perHalf = c.ClientConnections, c.HalfOpenConnections
+	return l
+}
+
+// newCounts makes limits that only count.
+func newCounts() *limits { return &limits{id: lastLimits.Add(1), clients: map[netip.Addr]int{}} }
+
+// halfOpen is how many connections are.
+func (l *limits) halfOpen() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.half
 }
 
 // clientOf is whom a connection counts for: in IPv6 a network of 64 bits, of

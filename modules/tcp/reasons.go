@@ -33,6 +33,15 @@ var (
 		"the ICMP error quotes a segment that is not on its way: it is acknowledged, or was never sent",
 		"errors that come after the segment was sent again and acknowledged", "reasons: {icmp.sequence: monitor}",
 		"CVE-2004-0790", "CVE-2004-1060")
+	ReasonCookie = refused("tcp.cookie", "tcp.ack", "4987 §3.6",
+		"SYNs are answered with cookies, and a segment of no known connection brings none back that is still good",
+		"handshakes that take longer than a minute, and connections older than the proxy", "modules: {tcp: {cookie_from: N}}")
+	ReasonCookieEarly = refused("tcp.cookie-early", "tcp.seq", "9293 §3.8.6",
+		"data or an end of a client that was told a window of 0, before its server has answered; it comes again",
+		"clients that do not heed the window", "modules: {tcp: {cookie_from: N}}")
+	ReasonCookieChanged = refused("tcp.cookie-changed", "tcp.option.kind", "4987 §3.6",
+		"the server's SYN-ACK is not as its last ones were, and its client was told otherwise: both get a RST, and the next connection is told right",
+		"a server that was exchanged during a flood", "modules: {tcp: {cookie_from: N}}")
 	ReasonInitiate = refused("tcp.initiate", "tcp.flags", "",
 		"this side opens a connection, and the instance lets only the other do so",
 		"servers that connect to their clients, such as active FTP", "initiate: both")

@@ -239,6 +239,8 @@ const (
 // pointers, so they name a ring by its number, from 1 on.
 type Store struct {
 	histories *ppf.State[History]
+	secrets   secrets
+	manners   manners
 	rings     atomic.Pointer[[]*[ringPage]ring]
 
 	mu       sync.Mutex

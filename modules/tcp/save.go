@@ -44,10 +44,10 @@ func (t *Tracker) SavedForm() string { return fmt.Sprintf("tcp 1, %d bytes", bin
 
 // SaveConn writes the history of a TCP connection.
 func (t *Tracker) SaveConn(c *ppf.Conn, b []byte) ([]byte, bool) {
-	if t.StateName(c) == "" || t.translator != nil {
+	h := t.store.histories.Of(c)
+	if t.StateName(c) == "" || t.translator != nil || h.opening.on {
 		return b, false
 	}
-	h := t.store.histories.Of(c)
 	s := saved{FromStart: h.fromStart}
 	for d := range s.Side {
 		p, o := &h.side[d], h.offset[d]

@@ -34,7 +34,12 @@ func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
 		Level: ppf.LevelPacket, Layer: 4,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return NewTracker(b.Settings.(*Config), b.Instance.Since, m.store, nil), nil
+			c := b.Settings.(*Config)
+			t := NewTracker(c, b.Instance.Since, m.store, nil)
+			if b.Instance.Handshake() != ppf.HandshakeCookie {
+				return t, nil
+			}
+			return t, t.useCookies(c)
 		},
 	})
 }
@@ -54,10 +59,11 @@ type Translator interface {
 // History is what a tracker remembers of one connection beside the states in
 // the Received and Sent fields of its halves.
 type History struct {
-	counts counted
-	side   [2]side // by who sent
-	offset [2]offset
-	kept   [2]kept // by who sent
+	counts  counted
+	side    [2]side // by who sent
+	offset  [2]offset
+	kept    [2]kept // by who sent
+	opening awaiting
 	// fromStart says that both know all of each other: the connection was seen
 	// from its first SYN on.
 	fromStart bool
@@ -70,6 +76,7 @@ type Tracker struct {
 	adoptUntil     int64            // ns since 1970
 	limit          int
 	limits         *limits // nil: none
+	flood          *flood  // nil: SYNs get no cookies
 	mssMin, mssMax uint16  // bytes; 0: any
 	mssClamp       bool
 	refuseUrgent   bool
@@ -208,8 +215,16 @@ func (t *Tracker) cleanup(x *ppf.Exchange, in packet.TCPView, o *packet.TCPOptio
 // track finds or makes the connection, checks the segment's numbers and moves
 // the state on.
 func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (ppf.Verdict, bool) {
-	if x.Conn == nil || seg.ev == evSyn && t.finished(x) {
-		if v, stop := t.begin(x, flags, seg); stop {
+	if t.flood != nil {
+		t.flood.settle(x)
+	}
+	var back *cookie
+	if c, ok := t.bringsBack(x, seg); ok {
+		back = &c
+	}
+	begins := x.Conn == nil || back != nil || seg.ev == evSyn && t.finished(x)
+	if begins {
+		if v, stop := t.begin(x, flags, seg, back); stop {
 			return v, true
 		}
 	}
@@ -217,6 +232,11 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	from, to := State(own.Received), State(peer.Received)
 	h := t.store.histories.Of(x.Conn)
 	h.read(x.Dir, x.Behind(), seg)
+	if h.opening.on && !begins {
+		if v, stop := t.waits(x, h, seg, to); stop {
+			return v, true
+		}
+	}
 	state := next(seg.ev, from, to, x.Instance.Half())
 	if state == Invalid {
 		if seg.ev == evSyn {
@@ -244,6 +264,11 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 			return v, true
 		}
 		h.commit(x.Dir, seg, to, x.Now)
+		if t.flood != nil && x.Dir == ppf.ServerToClient {
+			if v, stop := t.answered(x, h, seg); stop {
+				return v, true
+			}
+		}
 		h.write(x.Dir, seg)
 		t.release(h, x.Dir.Other())
 	}
@@ -253,7 +278,11 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	if t.limits != nil {
 		t.limits.moved(&h.counts, x.Conn, p)
 	}
-	x.SetDeadline(x.Now + t.timeout[p])
+	wait := t.timeout[p]
+	if h.opening.on {
+		wait = int64(firstWait)
+	}
+	x.SetDeadline(x.Now + wait)
 	x.GiveWay(x.Now + t.evictIdle[p])
 	return ppf.Verdict{}, false
 }
@@ -284,18 +313,38 @@ func (h *History) refuse(x *ppf.Exchange, r ppf.Reason, value uint64, seg *segme
 }
 
 // begin makes the connection of a segment that belongs to none, or whose SYN
-// begins a new one on ports that the client uses again (RFC 6191).
-func (t *Tracker) begin(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (ppf.Verdict, bool) {
+// begins a new one on ports that the client uses again (RFC 6191). back is the
+// cookie that the segment brought, which makes it the SYN; nil for none.
+func (t *Tracker) begin(x *ppf.Exchange, flags packet.TCPFlags, seg *segment, back *cookie) (ppf.Verdict, bool) {
+	if back != nil {
+		back.toSYN(x, seg)
+	} else if seg.ev == evSyn {
+		if v, stop := t.answerSYN(x, seg); stop {
+			return v, true
+		}
+	}
 	var before History
 	if x.Conn != nil {
 		before = *t.store.histories.Of(x.Conn)
 		x.Delete()
 	}
 	if v, stop := t.open(x, seg.ev, flags); stop {
+		if back != nil { // its client believes it open
+			answer(x, v.Reason, packet.TCP{Seq: back.seq.Add(1), Flags: packet.RST})
+		}
 		return v, true
 	}
-	if seg.ev == evSyn {
-		t.store.histories.Of(x.Conn).translate(x, seg, &before)
+	if seg.ev != evSyn {
+		return ppf.Verdict{}, false
+	}
+	h := t.store.histories.Of(x.Conn)
+	h.translate(x, seg, &before)
+	switch {
+	case back != nil:
+		h.expect(back)
+		t.flood.completed()
+	case x.Conn.Translated:
+		x.Remember(h.note())
 	}
 	return ppf.Verdict{}, false
 }
@@ -312,8 +361,12 @@ func (t *Tracker) open(x *ppf.Exchange, ev event, flags packet.TCPFlags) (ppf.Ve
 		}
 	case ev == evAck && t.adopts(x), ev == evFin && t.adopts(x):
 		initial = Established
+	case t.flood != nil && ev == evAck && t.store.secrets.live(x.Now):
+		t.flood.refused.Add(1)
+		refuseMidstream(x, ReasonCookie, ev)
+		return x.Refuse(ReasonCookie, uint64(x.In.TCP().Ack())), true
 	default:
-		refuseMidstream(x, ev)
+		refuseMidstream(x, ReasonMidstream, ev)
 		return x.Refuse(ReasonMidstream, uint64(flags)), true
 	}
 	if t.limits != nil {
@@ -348,6 +401,9 @@ func (t *Tracker) adopts(x *ppf.Exchange) bool {
 // finished reports whether a SYN may start x.Conn's tuple anew.
 func (t *Tracker) finished(x *ppf.Exchange) bool {
 	h := t.store.histories.Of(x.Conn)
+	if h.opening.on {
+		return x.Dir == ppf.ClientToServer && x.In.TCP().Seq() != h.side[x.Dir].iss // its client has begun anew
+	}
 	// After a crash nothing may be left of a connection that was taken up.
 	silent := x.Conn.Translated && !h.side[0].seen && !h.side[1].seen
 	return silent || t.phase(x.Conn).over()

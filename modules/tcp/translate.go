@@ -38,7 +38,6 @@ func (h *History) translate(x *ppf.Exchange, s *segment, before *History) {
 			h.offset[x.Dir].stamp = before.offset[x.Dir].stamp
 		}
 	}
-	x.Remember(h.note())
 }
 
 // read turns the numbers of a received segment of flow d into those of their
