@@ -21,6 +21,9 @@ type conn struct {
 	tryWrite  func(fd uintptr) bool
 	tryAsking func(fd uintptr) bool
 	asked     bool // the request was sent as far as the kernel took it
+	tryAwait  func(fd uintptr) bool
+	rest      func() // of Await; nil once it was called
+	first     [1]byte
 }
 
 // transfer is one system call's buffer, and what came of it.
@@ -50,6 +53,7 @@ func wrap(plain net.Conn) (net.Conn, error) {
 	c.tryRead = func(fd uintptr) bool { return c.in.recv(fd, 0) }
 	c.tryWrite = func(fd uintptr) bool { return c.out.send(fd) }
 	c.tryAsking = c.askOnce
+	c.tryAwait = c.awaitOnce
 	return c, nil
 }
 
@@ -158,4 +162,28 @@ func (c *conn) askOnce(fd uintptr) bool {
 	}
 	c.asked = true
 	return !c.out.send(fd) || c.out.errno != 0 || c.out.n < len(c.out.b)
+}
+
+// Await waits until something is there to be read, octets or an end, and calls rest
+// before it does so: who may wait for long needs to hold nothing for what will come.
+// Where something is there already it does not call it. The look takes the place of
+// the vain read with which a wait begins.
+func (c *conn) Await(rest func()) error {
+	c.in.b, c.rest = c.first[:], rest
+	err := c.raw.Read(c.tryAwait)
+	c.in.b = nil
+	if err == nil && c.rest != nil && c.in.errno != 0 {
+		err = os.NewSyscallError("recvfrom", c.in.errno) // the kernel tells of it once
+	}
+	c.rest = nil
+	return err
+}
+
+func (c *conn) awaitOnce(fd uintptr) bool {
+	if c.rest == nil || c.in.recv(fd, syscall.MSG_PEEK) {
+		return true
+	}
+	c.rest()
+	c.rest = nil
+	return false
 }

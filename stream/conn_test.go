@@ -197,3 +197,76 @@ func BenchmarkAsk(b *testing.B) {
 		}
 	}
 }
+
+// TestAwait: who waits is told before, and not where something is there already.
+func TestAwait(t *testing.T) {
+	await := func(t *testing.T, c *conn) (rested int, err error) {
+		t.Helper()
+		err = c.Await(func() { rested++ })
+		return rested, err
+	}
+	t.Run("idle", func(t *testing.T) {
+		c, far := pair(t)
+		err := c.Await(func() { far.Write([]byte("x")) })
+		b := make([]byte, 2)
+		if n, readErr := c.Read(b); err != nil || readErr != nil || string(b[:n]) != "x" {
+			t.Errorf("got %v, then %q, %v", err, b[:n], readErr)
+		}
+	})
+	t.Run("octets", func(t *testing.T) {
+		c, far := pair(t)
+		far.Write([]byte("xy"))
+		if _, err := c.Read(make([]byte, 1)); err != nil { // the other one is here too
+			t.Fatal(err)
+		}
+		if rested, err := await(t, c); rested != 0 || err != nil {
+			t.Errorf("rested %d times, %v", rested, err)
+		}
+	})
+	t.Run("end", func(t *testing.T) {
+		c, far := pair(t)
+		err := c.Await(func() { far.CloseWrite() })
+		if _, readErr := c.Read(make([]byte, 1)); err != nil || readErr != io.EOF {
+			t.Errorf("got %v, then %v", err, readErr)
+		}
+		if rested, err := await(t, c); rested != 0 || err != nil {
+			t.Errorf("at the end: rested %d times, %v", rested, err)
+		}
+	})
+	t.Run("reset", func(t *testing.T) {
+		c, far := pair(t)
+		err := c.Await(func() {
+			far.SetLinger(0)
+			far.Close()
+		})
+		if _, readErr := c.Read(make([]byte, 1)); err != nil || !errors.Is(readErr, syscall.ECONNRESET) {
+			t.Errorf("got %v, then %v", err, readErr)
+		}
+	})
+	t.Run("deadline", func(t *testing.T) {
+		c, _ := pair(t)
+		if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := await(t, c); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v, want a deadline", err)
+		}
+	})
+}
+
+// TestAwaitAllocs: waiting allocates nothing.
+func TestAwaitAllocs(t *testing.T) {
+	c, far := pair(t)
+	b, one := make([]byte, 1), []byte("x")
+	rest := func() { far.Write(one) }
+	if got := testing.AllocsPerRun(100, func() {
+		if c.Await(rest) != nil {
+			t.Error("the wait failed")
+		}
+		if _, err := c.Read(b); err != nil {
+			t.Error(err)
+		}
+	}); got > 0 {
+		t.Errorf("%v allocations, want 0", got)
+	}
+}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Sizes of buffers. One of the small ones is all that an idle connection holds.
+// Sizes of buffers. An idle connection holds none.
 const (
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10

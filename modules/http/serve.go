@@ -60,15 +60,17 @@ type connection struct {
 	judge    judge
 	route    *route
 
-	reused    bool  // the connection to the server has carried an exchange
-	own       bool  // it shall serve no other client
-	unsent    bool  // nothing of the request was sent, since it was not idle
-	clean     bool  // it carries nothing, and its last response left no doubt
-	answering bool  // the request was good, what fails now is the response
-	started   bool  // part of the response was sent
-	refused   bool  // the request, or the answer to it, was refused
-	lingers   bool  // the end is our wish: the client may have sent more already
-	asks      asker // the connection to the server, where it is one that is used again
+	reused    bool // the connection to the server has carried an exchange
+	own       bool // it shall serve no other client
+	unsent    bool // nothing of the request was sent, since it was not idle
+	clean     bool // it carries nothing, and its last response left no doubt
+	answering bool // the request was good, what fails now is the response
+	started   bool // part of the response was sent
+	refused   bool // the request, or the answer to it, was refused
+	lingers   bool // the end is our wish: the client may have sent more already
+	spare     *spare
+	resting   func() // is rest
+	asks      asker  // the connection to the server, where it is one that is used again
 	live      liveness
 	life      life
 }
@@ -84,13 +86,15 @@ func serve(l link, p *policy, b *budget) (parting net.Conn) {
 	c.peer = peer{client: l.client.Addr().Unmap().String(), server: l.server.String(), tls: l.tls, options: &p.cfg}
 	c.in.conn = l.conn
 	c.states = slices.Grow(c.states, len(l.functions))[:len(l.functions)]
-	c.reqBody.start, c.resBody.start, c.resBody.before = c.startRequestPace, c.startResponsePace, c.flush
+	c.reqBody.start, c.resBody.start, c.resBody.before, c.resting = c.startRequestPace, c.startResponsePace, c.flush, c.rest
+	c.rise()
 	c.life.client, c.life.now = l.conn, l.env.Now
 	if l.onEnd != nil {
 		l.onEnd(c.life.drain, c.life.abort)
 	}
 	defer c.end()
 	for again := true; again; {
+		c.await()
 		if again = c.exchange(); again {
 			c.between()
 		}
@@ -118,15 +122,6 @@ func (c *connection) between() {
 func (c *connection) giveBack() {
 	c.budget.give(c.taken)
 	c.taken = 0
-	if cap(c.held) > largeBuffer {
-		c.held = nil
-	}
-	if cap(c.out.b) > largeBuffer {
-		c.out.b = nil
-	}
-	if cap(c.ahead.b) > largeBuffer {
-		c.ahead.b = nil
-	}
 }
 
 func (c *connection) end() {
@@ -138,13 +133,9 @@ func (c *connection) end() {
 	c.in.free()
 	c.up.free()
 	c.giveBack()
+	c.rest()
 	clear(c.states)
-	*c = connection{
-		states: c.states[:0],
-		in:     reader{old: c.in.old}, up: reader{old: c.up.old}, out: writer{c.out.b[:0]}, ahead: writer{c.ahead.b[:0]}, held: c.held[:0],
-		req: Request{Header: Header{c.req.fields[:0]}, scratch: c.req.scratch[:0], defects: defects{list: c.req.defects.list[:0]}},
-		res: Response{Header: Header{c.res.fields[:0]}, scratch: c.res.scratch[:0], defects: defects{list: c.res.defects.list[:0]}},
-	}
+	*c = connection{states: c.states[:0], in: reader{old: c.in.old}, up: reader{old: c.up.old}}
 	connections.Put(c)
 }
 
