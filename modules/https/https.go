@@ -155,7 +155,7 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 				return s.Client.SetDeadline(time.Time{})
 			}
 		}
-		if err := conn.Handshake(); err != nil {
+		if err := aside(conn.Handshake); err != nil {
 			return err
 		}
 		return conn.SetDeadline(time.Time{})
@@ -176,7 +176,7 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 	defer conn.Close()
 	state := conn.ConnectionState()
 	s.Describe(strings.TrimSpace(fmt.Sprintf("%s %s %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), state.ServerName)))
-	s.Client, s.TLS = &secured{conn, raw, func(err error) { refuse(classifyRecord(err), err) }}, true
+	s.Client, s.TLS = &secured{Conn: conn, raw: raw, broken: func(err error) { refuse(classifyRecord(err), err) }}, true
 	if f.client != nil {
 		s.WrapServer(func(ctx context.Context, plain net.Conn) (net.Conn, error) {
 			return f.upstream(ctx, s, plain)
@@ -198,11 +198,11 @@ func (f *function) upstream(ctx context.Context, s *ppf.Session, plain net.Conn)
 	}
 	raw := &ending{Conn: plain}
 	conn := tls.Client(raw, cfg)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	if err := aside(func() error { return conn.HandshakeContext(ctx) }); err != nil {
 		refuse(err)
 		return nil, err
 	}
-	return &secured{conn, raw, refuse}, nil
+	return &secured{Conn: conn, raw: raw, broken: refuse}, nil
 }
 
 // classify finds the reason for a handshake that failed. What crypto/tls gives no

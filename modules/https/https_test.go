@@ -1,6 +1,7 @@
 package https_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -200,6 +202,93 @@ func TestHTTP(t *testing.T) {
 				t.Errorf("got %s with %q", tls.VersionName(res.TLS.Version), res.TLS.NegotiatedProtocol)
 			}
 		})
+	}
+}
+
+// together is a connection that sends what is written to it when it is told to.
+type together struct {
+	net.Conn
+	held []byte
+	hold bool
+}
+
+func (c *together) Write(b []byte) (int, error) {
+	if c.hold {
+		c.held = append(c.held, b...)
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// TestRecords: requests are answered however they are cut into records, and records
+// into segments: several in one segment, with the beginning of another one, or octet by octet.
+func TestRecords(t *testing.T) {
+	r := newRig(t, "[https, http]", "")
+	origin := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { io.WriteString(w, req.URL.Path) }))
+	origin.Listener.Close()
+	origin.Listener = r.server
+	origin.Start()
+	defer origin.Close()
+	plain, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := &together{Conn: plain}
+	c := tls.Client(below, r.trust("web", "www.example.com"))
+	defer c.Close()
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(c)
+	const whole = 1 << 20
+	asked := 0
+	ask := func() string {
+		asked++
+		return fmt.Sprintf("GET /%d HTTP/1.1\r\nHost: www.example.com\r\n\r\n", asked)
+	}
+	for _, tt := range []struct {
+		name    string
+		records func() []string
+		segment int
+	}{
+		{"one", func() []string { return []string{ask()} }, whole},
+		{"three in one segment", func() []string { return []string{ask(), ask(), ask()} }, whole},
+		{"two requests in a record", func() []string { return []string{ask() + ask()} }, whole},
+		{"a request that fills a buffer, and another", func() []string {
+			one := ask()
+			pad := "Accept: " + strings.Repeat("x", 4096-len(one)-len("Accept: \r\n")) + "\r\n\r\n"
+			return []string{strings.TrimSuffix(one, "\r\n") + pad + ask()}
+		}, whole},
+		{"a request in records", func() []string { one := ask(); return []string{one[:9], one[9:30], one[30:]} }, whole},
+		{"cut anywhere", func() []string { one := ask(); return []string{ask() + one[:9], one[9:], ask()} }, 7},
+		{"octet by octet", func() []string { return []string{ask(), ask()} }, 1},
+	} {
+		first := asked + 1
+		below.hold, below.held = true, nil
+		for _, record := range tt.records() {
+			io.WriteString(c, record)
+		}
+		below.hold = false
+		for part := range slices.Chunk(below.held, tt.segment) {
+			plain.Write(part)
+		}
+		got := map[string]bool{}
+		for range asked + 1 - first {
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			b, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			got[string(b)] = true
+		}
+		for n := first; n <= asked; n++ {
+			if !got[fmt.Sprintf("/%d", n)] {
+				t.Errorf("%s: no answer to request %d: %v", tt.name, n, got)
+			}
+		}
 	}
 }
 
