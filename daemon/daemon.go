@@ -375,30 +375,40 @@ func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 // selectPackets makes the kernel select what the engine's rules ask for; mu is held,
 // or the daemon is not running yet.
 func (d *Daemon) selectPackets() error {
+	plan, err := d.changeRules()
+	if err != nil {
+		return err
+	}
+	return d.trimTransparent(plan)
+}
+
+// changeRules is selectPackets, but for the end of what the plan that it gives does
+// not need any more. The plan is nil where no packets are selected.
+func (d *Daemon) changeRules() (*rules.Plan, error) {
 	if d.noPackets != nil {
-		return nil
+		return nil, nil
 	}
 	p := d.plan()
 	if d.open == nil && slices.ContainsFunc(p.Selectors, func(s rules.Selector) bool { return s.Fail == ppf.FailOpen }) {
 		open, err := nfqueue.Open(d.queueConfig(1, true))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		d.open = open
 		d.run(open, d.engine.Handlers()[d.closed.Workers():][:1])
 	}
 	if err := d.openTransparent(&p); err != nil {
-		return err
+		return nil, err
 	}
 	rs, err := rules.Compile(p, d.features)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := d.kernel.Apply(rs); err != nil {
-		return err
+		return nil, err
 	}
 	d.engine.SetDefragmented(d.features.Defragment)
-	return d.trimTransparent(&p)
+	return &p, nil
 }
 
 // Stop ends the daemon as on_exit says. It returns why a part of it failed, if

@@ -8,6 +8,7 @@ import (
 
 	"github.com/promethos/promethos/control"
 	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/nfqueue"
 )
 
@@ -107,7 +108,7 @@ func (d *Daemon) put(spec *ppf.Spec) ([]ppf.Change, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.hear())
 	}
-	changes, err := d.engine.Apply(spec)
+	changes, settle, err := d.engine.Try(spec)
 	if err != nil {
 		return nil, errors.Join(err, d.closeWires(opened), d.hear())
 	}
@@ -116,8 +117,14 @@ func (d *Daemon) put(spec *ppf.Spec) ([]ppf.Change, error) {
 	spec.Control, spec.QueueFirst, spec.Metrics, spec.Log, spec.Drops = was.Control, was.QueueFirst, was.Metrics, was.Log, was.Drops
 	spec.Watch, spec.Folders = was.Watch, was.Folders
 	d.spec = spec
-	if err = d.selectPackets(); err == nil {
-		err = d.streams.Set(spec.Instances)
+	var plan *rules.Plan
+	listeners, err := d.streams.Prepare(spec.Instances)
+	if err == nil {
+		if plan, err = d.changeRules(); err != nil {
+			listeners.Cancel()
+		} else {
+			err = listeners.Use()
+		}
 	}
 	if err != nil {
 		d.spec = was
@@ -125,8 +132,9 @@ func (d *Daemon) put(spec *ppf.Spec) ([]ppf.Change, error) {
 		return nil, errors.Join(fmt.Errorf("%w; the configuration before is in use again", err),
 			back, d.selectPackets(), d.streams.Set(was.Instances), d.closeWires(opened), d.hear())
 	}
+	err = errors.Join(settle(), d.trimTransparent(plan))
 	d.startWires(opened)
-	return changes, d.dropWires(spec)
+	return changes, errors.Join(err, d.dropWires(spec))
 }
 
 // reloadChanged reloads because a file has changed; whoever changed it reads of a

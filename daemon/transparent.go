@@ -99,6 +99,9 @@ func (d *Daemon) ask(h nfqueue.Held) {
 // trimTransparent ends what the plan does not need any more, once its rules are in
 // place.
 func (d *Daemon) trimTransparent(p *rules.Plan) error {
+	if p == nil {
+		return nil
+	}
 	t := &d.transparent
 	if t.listeners != nil {
 		all := d.engine.AllRules()

@@ -96,7 +96,7 @@ func TestProtectBesideShadowed(t *testing.T) {
 }
 
 // TestReloadTakenBack: what the kernel refuses when the instances are there already
-// is taken back, and connections go on.
+// is taken back, and connections go on, also those of instances that were to go.
 func TestReloadTakenBack(t *testing.T) {
 	l := up(t, lab.Options{})
 	p := endless(t, l.Server)
@@ -115,18 +115,24 @@ func TestReloadTakenBack(t *testing.T) {
 		}
 		return err
 	}))
+	refused := func(name string) {
+		t.Helper()
+		if r := run(t, l.Proxy, "reload", "--control", d.Control); r.status != 1 || !strings.Contains(r.errors, "the configuration before is in use again") {
+			t.Errorf("%s: %v", name, r)
+		}
+		if list := d.instances(t); len(list) != len(before) || list[0].Numbers != before[0].Numbers || list[0].Connections != 1 {
+			t.Errorf("%s: instances %+v, want %+v with a connection", name, list, before)
+		}
+		transfer.flowing(t)
+	}
 	for name, more := range map[string]string{
 		"a port in use":  "  - name: front\n    source: listen\n    listen: " + taken.Addr + "\n    upstream: 127.0.0.1:9\n    chain: [relay]\n",
 		"a queue in use": "  - name: open\n    match: {protocol: tcp, server: 192.0.2.77}\n    fail: open\n    chain: [tcp]\n",
 	} {
-		d.configure(t, one+more)
-		if r := run(t, l.Proxy, "reload", "--control", d.Control); r.status != 1 || !strings.Contains(r.errors, "the configuration before is in use again") {
-			t.Errorf("%s: %v", name, r)
+		for what, text := range map[string]string{"more": one + more, "others": "version: 1\ninstances:\n" + more} {
+			d.configure(t, text)
+			refused(name + ", " + what)
 		}
-		if list := d.instances(t); len(list) != len(before) || list[0].Numbers != before[0].Numbers {
-			t.Errorf("%s: instances %+v, want %+v", name, list, before)
-		}
-		transfer.flowing(t)
 	}
 	d.configure(t, one)
 	d.do(t, "reload")

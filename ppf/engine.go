@@ -71,6 +71,7 @@ type Engine struct {
 	fragments   atomic.Int32          // packets that a worker puts together at a time
 	retired     counters              // of instances that are gone
 	overrides   map[string][]Override // by instance; made by commands
+	parted      map[string][]*Rule    // of instances that Try has replaced and settle not ended yet
 }
 
 // New makes an engine without any instance.
@@ -245,22 +246,39 @@ func (s *InstanceSpec) equal(o *InstanceSpec) bool {
 // counters and numbers of every instance whose name stays. On error nothing has
 // changed. Packets see the old or the new rules, never a mixture.
 func (e *Engine) Apply(spec *Spec) ([]Change, error) {
+	changes, settle, err := e.Try(spec)
+	if err != nil {
+		return changes, err
+	}
+	return changes, settle()
+}
+
+// Try is Apply, but what spec has no more ends with settle only: no new connections
+// come to it, and those that are there go on. An Apply of the configuration before,
+// in place of settle, takes it up again with its numbers, counters and connections.
+func (e *Engine) Try(spec *Spec) (_ []Change, settle func() error, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	changes := Diff(&e.spec, spec)
+	parted := map[string][]*Rule{} // what this takes up again
+	for _, c := range changes {
+		if rules := e.parted[c.Name]; c.What == "add" && rules != nil && e.proxy.find(rules[0].Number).spec.equal(spec.instance(c.Name)) {
+			parted[c.Name] = rules
+		}
+	}
 
 	// Everything that can fail comes first and changes nothing that packets see.
 	made := map[string]*ProxyInstance{}
 	dirs := e.moduleDirs
 	e.moduleDirs = spec.ModuleDirs
 	for _, c := range changes {
-		if c.What != "add" && c.What != "change" {
+		if c.What != "add" && c.What != "change" || parted[c.Name] != nil {
 			continue
 		}
 		proxy, err := e.prepare(spec.instance(c.Name))
 		if err != nil {
 			e.moduleDirs = dirs
-			return nil, fmt.Errorf("instance %s: %w", c.Name, err)
+			return nil, nil, fmt.Errorf("instance %s: %w", c.Name, err)
 		}
 		made[c.Name] = proxy
 	}
@@ -278,13 +296,16 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 		if c.What == "change" {
 			was[c.Name] = e.proxy.find(old[c.Name][0].Number)
 		}
-		switch c.What {
-		case "keep":
+		switch rules := parted[c.Name]; {
+		case rules != nil:
+			fileRules = append(fileRules, rules...)
+			delete(e.parted, c.Name)
+		case c.What == "keep":
 			fileRules = append(fileRules, old[c.Name]...)
-		case "add", "change":
+		case c.What == "add", c.What == "change":
 			rules, err := e.install(spec.instance(c.Name), made[c.Name], old[c.Name])
 			if err != nil {
-				return nil, fmt.Errorf("instance %s: %w", c.Name, err)
+				return nil, nil, fmt.Errorf("instance %s: %w", c.Name, err)
 			}
 			fileRules = append(fileRules, rules...)
 		}
@@ -296,31 +317,46 @@ func (e *Engine) Apply(spec *Spec) ([]Change, error) {
 	for name, before := range was {
 		e.proxy.carryOver(before, made[name])
 	}
-	if err := e.endFlows(old, fileRules); err != nil {
-		return changes, err
-	}
-	e.forgetOverrides()
-	e.drainStale()
-	return changes, nil
+	e.part(old, fileRules)
+	return changes, e.settle, nil
 }
 
-// endFlows ends the plugin instances of file rules that no new rule carries on:
-// those of removed instances, and the second flow of one that became a half
-// instance.
-func (e *Engine) endFlows(old map[string][]*Rule, now []*Rule) error {
+// part ends the second flow of file rules whose instance became a half one, and
+// notes those of instances that are gone.
+func (e *Engine) part(old map[string][]*Rule, now []*Rule) {
 	for name, rules := range old {
-		for _, r := range rules {
-			if slices.ContainsFunc(now, func(n *Rule) bool { return n.Number == r.Number }) {
-				continue
+		if e.spec.instance(name) == nil {
+			if e.parted == nil {
+				e.parted = map[string][]*Rule{}
 			}
-			if e.spec.instance(name) != nil {
+			e.parted[name] = rules
+			continue
+		}
+		for _, r := range rules {
+			if !slices.ContainsFunc(now, func(n *Rule) bool { return n.Number == r.Number }) {
 				e.proxy.forget(r.Number)
-			} else if err := e.proxy.Remove(r.Number); err != nil {
-				return fmt.Errorf("instance %s: remove: %w", name, err)
 			}
 		}
 	}
-	return nil
+}
+
+// settle ends the plugin instances of file rules that are gone, and what was kept
+// with them.
+func (e *Engine) settle() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for name, rules := range e.parted {
+		for _, r := range rules {
+			if err := e.proxy.Remove(r.Number); err != nil {
+				errs = append(errs, fmt.Errorf("instance %s: remove: %w", name, err))
+			}
+		}
+	}
+	e.parted = nil
+	e.forgetOverrides()
+	e.drainStale()
+	return errors.Join(errs...)
 }
 
 // prepare builds and binds the proxy instance of a file's entry without putting

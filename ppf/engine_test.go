@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -285,6 +286,38 @@ func TestApply(t *testing.T) {
 	b.Apply(a)
 	if got := b.Engine.Instances()[0].Number; got[0] <= numbers[1] {
 		t.Errorf("numbers %v were used before", got)
+	}
+}
+
+// TestTry: what a configuration removes ends with settle, and not at all where the
+// configuration before comes back.
+func TestTry(t *testing.T) {
+	a, c := ppftest.Instance("a", "tcp"), ppftest.Instance("c", "tcp")
+	c.Match.Server = []netip.Prefix{netip.MustParsePrefix("203.0.113.77/32")}
+	b := ppftest.New(t, a)
+	b.Send(ppf.Forward, ppftest.Segment{Src: ppftest.Client4, Dst: ppftest.Server4, TCP: ppftest.Header(packet.SYN, 1, 1)}.Bytes(t))
+	before := b.Engine.Instances()[0]
+	try := func() func() error {
+		t.Helper()
+		_, settle, err := b.Engine.Try(&ppf.Spec{Instances: []ppf.InstanceSpec{c}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := b.Engine.Stats().Connections; n != 1 {
+			t.Errorf("%d connections before it is settled, want 1", n)
+		}
+		return settle
+	}
+	try()
+	b.Apply(a)
+	if list := b.Engine.Instances(); len(list) != 1 || !reflect.DeepEqual(list[0], before) {
+		t.Errorf("taken back: %+v, want %+v", list, before)
+	}
+	if err := try()(); err != nil {
+		t.Error(err)
+	}
+	if list := b.Engine.Instances(); len(list) != 1 || list[0].Name != "c" || b.Engine.Stats().Connections != 0 {
+		t.Errorf("settled: %+v, %d connections", list, b.Engine.Stats().Connections)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,41 +47,101 @@ type listener struct {
 // Set makes the listeners be those of the given instances. One whose addresses
 // stay goes on; a new chain holds for connections from now on, and those that are
 // there end at their next boundary. One that goes stops listening at once, and what
-// is under way may go on for the instance's drain. On error the others are as they
-// shall be.
+// is under way may go on for the instance's drain. An address that is not to be had is
+// an error that changes nothing, unless a listener which goes has the port.
 func (s *Listeners) Set(instances []ppf.InstanceSpec) error {
+	p, err := s.Prepare(instances)
+	if err != nil {
+		return err
+	}
+	return p.Use()
+}
+
+// Prepared are listeners that Use puts in place, or Cancel closes.
+type Prepared struct {
+	s       *Listeners
+	wanted  map[string]*ppf.InstanceSpec
+	going   []string
+	opened  []*listener
+	waiting []*ppf.InstanceSpec // for the port of one that goes
+}
+
+// Prepare is the part of Set that changes nothing yet. Nobody else may set
+// listeners meanwhile.
+func (s *Listeners) Prepare(instances []ppf.InstanceSpec) (*Prepared, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wanted := map[string]*ppf.InstanceSpec{}
+	p := &Prepared{s: s, wanted: map[string]*ppf.InstanceSpec{}}
+	if s.closed {
+		return p, nil
+	}
 	for i := range instances {
 		if in := &instances[i]; in.Source == ppf.SourceListen {
-			wanted[in.Name] = in
+			p.wanted[in.Name] = in
 		}
 	}
 	for name, l := range s.byName {
-		if in := wanted[name]; in == nil || in.Listen != l.address || in.Upstream != l.upstream {
-			s.end(name)
-		} else {
-			l.setDrain(in.Drain)
+		if in := p.wanted[name]; in == nil || in.Listen != l.address || in.Upstream != l.upstream {
+			p.going = append(p.going, name)
 		}
 	}
+	for name, in := range p.wanted {
+		switch {
+		case s.byName[name] != nil && !slices.Contains(p.going, name):
+		case slices.ContainsFunc(p.going, func(name string) bool { return s.byName[name].address.Port() == in.Listen.Port() }):
+			p.waiting = append(p.waiting, in)
+		default:
+			if err := p.open(in); err != nil {
+				p.Cancel()
+				return nil, err
+			}
+		}
+	}
+	return p, nil
+}
+
+// Cancel closes what was opened.
+func (p *Prepared) Cancel() {
+	for _, l := range p.opened {
+		l.net.Close()
+	}
+}
+
+// Use ends what goes and accepts connections for what came.
+func (p *Prepared) Use() error {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if p.s.closed {
+		p.Cancel()
+		return nil
+	}
+	for _, name := range p.going {
+		p.s.end(name)
+	}
+	for name, l := range p.s.byName {
+		l.setDrain(p.wanted[name].Drain)
+	}
 	var errs []error
-	for name, in := range wanted {
-		if s.byName[name] != nil || s.closed {
-			continue
-		}
-		l := &listener{engine: s.engine, name: name, address: in.Listen, upstream: in.Upstream, drain: in.Drain, open: map[*ppf.Session]bool{}, ended: make(chan struct{}, 1)}
-		var err error
-		var config net.ListenConfig
-		config.SetMultipathTCP(false) // it costs more, and what is offered is TCP
-		if l.net, err = config.Listen(context.Background(), "tcp", in.Listen.String()); err != nil {
-			errs = append(errs, fmt.Errorf("instance %s: %w", name, err))
-			continue
-		}
-		s.byName[name] = l
+	for _, in := range p.waiting {
+		errs = append(errs, p.open(in))
+	}
+	for _, l := range p.opened {
+		p.s.byName[l.name] = l
 		l.running.Go(l.accept)
 	}
 	return errors.Join(errs...)
+}
+
+// open listens for an instance.
+func (p *Prepared) open(in *ppf.InstanceSpec) (err error) {
+	l := &listener{engine: p.s.engine, name: in.Name, address: in.Listen, upstream: in.Upstream, drain: in.Drain, open: map[*ppf.Session]bool{}, ended: make(chan struct{}, 1)}
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // it costs more, and what is offered is TCP
+	if l.net, err = config.Listen(context.Background(), "tcp", in.Listen.String()); err != nil {
+		return fmt.Errorf("instance %s: %w", in.Name, err)
+	}
+	p.opened = append(p.opened, l)
+	return nil
 }
 
 // Addr gives the address that an instance listens on, with the port that the

@@ -1,12 +1,14 @@
 package stream_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,6 +138,32 @@ func TestListen(t *testing.T) {
 	}
 	if conn, err := net.Dial("tcp", before); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial after the end: got %v, %v", conn, err)
+	}
+}
+
+// TestListenRefused: an address that is not to be had changes nothing; a client of
+// an instance that was to go goes on over its connection.
+func TestListenRefused(t *testing.T) {
+	f := newFront(t, instance(origin(t), "repair"))
+	connections := 0
+	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		connections++
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}}
+	defer c.CloseIdleConnections()
+	get(t, c, f.addr())
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	other := ppf.InstanceSpec{Name: "other", Source: ppf.SourceListen, Listen: netip.MustParseAddrPort(taken.Addr().String())}
+	if err := f.listeners.Set([]ppf.InstanceSpec{other}); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v, want %v", err, syscall.EADDRINUSE)
+	}
+	get(t, c, f.addr())
+	if connections != 1 {
+		t.Errorf("%d connections, want the one that was there", connections)
 	}
 }
 
