@@ -59,8 +59,9 @@ type savedConn struct {
 	Length     uint32
 }
 
-// maxSavedState bounds what a ConnSaver writes for one connection.
-const maxSavedState = 1 << 16
+// maxSavedState bounds what a ConnSaver writes for one connection, and text in the
+// file.
+const maxSavedState = 1 << 30
 
 // savers lists an instance's functions that save, by name.
 func (p *ProxyInstance) savers() (names []string) {
@@ -193,8 +194,8 @@ func (e *Engine) RestoreConnections(r io.ReadSeeker) (sum Restored, err error) {
 	if err != nil {
 		return sum, err
 	}
-	in := &savedReader{r: bufio.NewReaderSize(io.LimitReader(r, length), 1<<16)}
-	in.bytes(len(savedMagic))
+	in := &savedReader{r: bufio.NewReaderSize(r, 1<<16), left: length}
+	in.bytes(uint32(len(savedMagic)))
 	var head savedHead
 	in.value(&head)
 	if in.err == nil && head.RecordSize != uint32(binary.Size(savedConn{})) {
@@ -211,7 +212,7 @@ func (e *Engine) RestoreConnections(r io.ReadSeeker) (sum Restored, err error) {
 	for range head.Connections {
 		var c savedConn
 		in.value(&c)
-		state := in.bytes(int(min(c.Length, maxSavedState+1)))
+		state := in.bytes(c.Length)
 		if in.err != nil || int(c.Instance) >= len(from) || c.Opened > uint8(ServerToClient) {
 			return sum, fmt.Errorf("%w: connection %d of %d", ErrSaved, sum.Restored+sum.Ended+sum.Changed+1, head.Connections)
 		}
@@ -246,7 +247,9 @@ func (e *Engine) savedInstance(in *savedReader) (i savedInstance) {
 			i.proxy = p
 		}
 	}
-	for range in.bytes(1)[0] {
+	var functions uint8
+	in.value(&functions)
+	for range functions {
 		name, form := in.text(), in.text()
 		var saver ConnSaver
 		if i.proxy != nil {
@@ -324,27 +327,35 @@ func checkSaved(r io.ReadSeeker) (length int64, err error) {
 	return length, err
 }
 
-// savedReader reads the parts of a file; after an error all are empty.
+// savedReader reads the parts of a file; after an error all are empty. left is how
+// many bytes there still are.
 type savedReader struct {
-	r   io.Reader
-	err error
+	r    io.Reader
+	left int64
+	err  error
 }
 
-func (s *savedReader) bytes(n int) []byte {
-	b := make([]byte, n)
-	if s.err == nil {
-		_, s.err = io.ReadFull(s.r, b)
+func (s *savedReader) bytes(n uint32) []byte {
+	if s.err == nil && int64(n) > s.left {
+		s.err = io.ErrUnexpectedEOF
 	}
+	if s.err != nil {
+		return nil
+	}
+	b := make([]byte, n)
+	s.left -= int64(n)
+	_, s.err = io.ReadFull(s.r, b)
 	return b
 }
 
 func (s *savedReader) value(v any) {
-	if s.err == nil {
-		s.err = binary.Read(s.r, binary.LittleEndian, v)
+	if b := s.bytes(uint32(binary.Size(v))); s.err == nil {
+		_, s.err = binary.Decode(b, binary.LittleEndian, v)
 	}
 }
 
 func (s *savedReader) text() string {
-	n := binary.LittleEndian.Uint32(s.bytes(4))
-	return string(s.bytes(int(min(n, maxSavedState))))
+	var n uint32
+	s.value(&n)
+	return string(s.bytes(n))
 }

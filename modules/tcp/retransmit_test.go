@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -115,7 +116,8 @@ func (b *bench) idle() {
 	}
 }
 
-// TestFirstWins: each byte of a stream has the value that came first.
+// TestFirstWins: each byte of a stream has the value that came first, also where the
+// program is stopped and started before each segment.
 func TestFirstWins(t *testing.T) {
 	long := strings.Repeat("0123456789", 1000)
 	type step struct {
@@ -156,20 +158,29 @@ func TestFirstWins(t *testing.T) {
 		{"a FIN that was lost and what comes from behind it", []step{{seg{at: 5}, "5:"}, {seg{data: "abcd", flags: fin}, "0:abcdF"}}, 0, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t, nil, instanceOf())
-			b.open()
-			for i, st := range tt.steps {
-				if got := b.send(st.s); got != st.want {
-					t.Fatalf("step %d, %+v: got %q, want %q; %+v", i, st.s, got, st.want, b.Engine.ReasonCounts())
+			for _, restarts := range []bool{false, true} {
+				b := newBench(t, nil, instanceOf())
+				b.open()
+				rewrites := uint64(0)
+				for i, st := range tt.steps {
+					if restarts {
+						b.Bench = b.Successor(nil, instanceOf())
+					}
+					if got := b.send(st.s); got != st.want {
+						t.Fatalf("restarts %v, step %d, %+v: got %q, want %q; %+v", restarts, i, st.s, got, st.want, b.Engine.ReasonCounts())
+					}
+					if restarts || i == len(tt.steps)-1 {
+						rewrites += b.Count("tcp.retransmit-rewritten", ppf.OutcomeRepair)
+					}
 				}
+				if rewrites != tt.rewrites {
+					t.Errorf("restarts %v: %d segments were rewritten, want %d", restarts, rewrites, tt.rewrites)
+				}
+				if n := b.Count(tt.reason, ppf.OutcomeDrop); tt.reason != "" && n != 1 {
+					t.Errorf("restarts %v: %+v, want one %s", restarts, b.Engine.ReasonCounts(), tt.reason)
+				}
+				b.Accounted()
 			}
-			if n := b.Count("tcp.retransmit-rewritten", ppf.OutcomeRepair); n != tt.rewrites {
-				t.Errorf("%d segments were rewritten, want %d", n, tt.rewrites)
-			}
-			if n := b.Count(tt.reason, ppf.OutcomeDrop); tt.reason != "" && n != 1 {
-				t.Errorf("%+v, want one %s", b.Engine.ReasonCounts(), tt.reason)
-			}
-			b.Accounted()
 		})
 	}
 }
@@ -266,6 +277,49 @@ func TestRetransmitMemory(t *testing.T) {
 		if got := b.send(st.s); (got == "-") != st.dropped {
 			t.Fatalf("at %d, %d bytes of %v: %.20q; %+v", st.s.at, len(st.s.data), st.s.d, got, b.Engine.ReasonCounts())
 		}
+	}
+}
+
+// TestRetransmitMemoryTakenUp: what was kept before a stop counts after it and is
+// given back; a connection for whose bytes the settings of now have no room is not
+// taken up.
+func TestRetransmitMemoryTakenUp(t *testing.T) {
+	b := newBench(t, nil, instanceOf())
+	b.open()
+	for _, d := range []ppf.Dir{cs, sc} {
+		for at := 0; at < 65_000; at += 13_000 {
+			if got := b.send(seg{d: d, at: at, data: strings.Repeat("x", 10_000)}); got == "-" {
+				t.Fatalf("at %d: %+v", at, b.Engine.ReasonCounts())
+			}
+		}
+	}
+	rings, chunks := b.store.inUse()
+	var file bytes.Buffer
+	if n, err := b.Engine.SaveConnections(&file); n != 1 || err != nil {
+		t.Fatalf("%d connections, %v", n, err)
+	}
+	for _, tt := range []struct {
+		settings []string
+		want     ppf.Restored
+		kept     bool
+	}{
+		{nil, ppf.Restored{Restored: 1}, true},
+		{[]string{"retransmit", "trust"}, ppf.Restored{Restored: 1}, false},
+		{[]string{"retransmit_connection_memory", "131072"}, ppf.Restored{Changed: 1}, false},
+		{[]string{"retransmit_connection_memory", "131072", "retransmit_memory", "131072"}, ppf.Restored{Changed: 1}, false},
+	} {
+		next := newBench(t, nil, instanceOf(tt.settings...))
+		if sum, err := next.Engine.RestoreConnections(bytes.NewReader(file.Bytes())); sum != tt.want || err != nil {
+			t.Fatalf("%v: %+v, %v", tt.settings, sum, err)
+		}
+		if tt.kept {
+			if r, c := next.store.inUse(); r != rings || c != chunks {
+				t.Errorf("%d rings with %d chunks are in use, want %d and %d", r, c, rings, chunks)
+			}
+			next.Env.Advance(int64(200 * time.Hour))
+			next.Engine.Handlers()[0].Tick(next.Env.Now())
+		}
+		next.idle()
 	}
 }
 

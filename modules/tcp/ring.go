@@ -223,6 +223,17 @@ func (b *budget) take(n, own int) bool {
 	return false
 }
 
+// resume counts n chunks that a connection had before a stop, which had their share
+// then.
+func (b *budget) resume(n, own int) bool {
+	used := b.used.Add(int64(n))
+	if int64(own+n) <= b.perConn && used <= b.limit {
+		return true
+	}
+	b.give(n)
+	return false
+}
+
 func (b *budget) give(n int) { b.used.Add(-int64(n)) }
 
 // ringPage is how many rings are made at a time, chunksKept how many chunks are

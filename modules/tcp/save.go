@@ -36,11 +36,24 @@ type savedSide struct {
 	Stamp                 uint32
 }
 
+// savedKept is kept. Where data is on its way its ring follows: runs of bytes from
+// Lo to Hi, each with its length doubled, and 1 added where the bytes are known
+// and follow.
+type savedKept struct {
+	Floor, Fin packet.Seq
+	Last       uint8
+	Flags      keptFlags
+	Ring       bool
+	Lo, Hi     packet.Seq
+}
+
 // errSaved reports a connection that no tracker wrote.
 var errSaved = errors.New("tcp: not the state of a connection")
 
-// SavedForm names the form of saved.
-func (t *Tracker) SavedForm() string { return fmt.Sprintf("tcp 1, %d bytes", binary.Size(saved{})) }
+// SavedForm names the form of saved and savedKept.
+func (t *Tracker) SavedForm() string {
+	return fmt.Sprintf("tcp 2, %d bytes", binary.Size(saved{})+2*binary.Size(savedKept{}))
+}
 
 // SaveConn writes the history of a TCP connection.
 func (t *Tracker) SaveConn(c *ppf.Conn, b []byte) ([]byte, bool) {
@@ -57,14 +70,84 @@ func (t *Tracker) SaveConn(c *ppf.Conn, b []byte) ([]byte, bool) {
 		}
 	}
 	b, err := binary.Append(b, binary.LittleEndian, s)
+	for d := 0; d < len(h.kept) && err == nil; d++ {
+		b, err = t.store.saveKept(&h.kept[d], b)
+	}
 	return b, err == nil
+}
+
+// saveKept appends what is kept of a stream.
+func (s *Store) saveKept(k *kept, b []byte) ([]byte, error) {
+	to, r := savedKept{Floor: k.floor, Fin: k.fin, Last: k.last, Flags: k.flags}, s.ring(k.ring)
+	if r != nil {
+		to.Ring, to.Lo, to.Hi = true, r.lo, r.hi
+	}
+	b, err := binary.Append(b, binary.LittleEndian, to)
+	if r == nil {
+		return b, err
+	}
+	for seq := r.lo; seq != r.hi; {
+		known, n := r.known(seq, int(r.hi.Diff(seq)))
+		if known != nil {
+			n = len(known)
+			b = append(binary.LittleEndian.AppendUint32(b, uint32(n)<<1|1), known...)
+		} else {
+			b = binary.LittleEndian.AppendUint32(b, uint32(n)<<1)
+		}
+		seq = seq.Add(uint32(n))
+	}
+	return b, err
+}
+
+// restoreKept is the inverse, and gives what follows. What there is no memory for
+// under the settings of now is an error: bytes that nobody knows could come again
+// as others.
+func (t *Tracker) restoreKept(h *History, d ppf.Dir, b []byte) (rest []byte, err error) {
+	var from savedKept
+	n, err := binary.Decode(b, binary.LittleEndian, &from)
+	if err != nil {
+		return nil, errSaved
+	}
+	b = b[n:]
+	k := &h.kept[d]
+	*k = kept{floor: from.Floor, fin: from.Fin, last: from.Last, flags: from.Flags}
+	if !from.Ring {
+		return b, nil
+	}
+	k.ring = t.store.newRing(from.Lo, t.budget)
+	r, other := t.store.ring(k.ring), t.store.ring(h.kept[d.Other()].ring)
+	own := 0
+	if other != nil {
+		own = spans(other.lo, other.hi)
+	}
+	if !from.Lo.Before(from.Hi) || !t.budget.resume(spans(from.Lo, from.Hi), own) {
+		return nil, errSaved
+	}
+	r.widen(from.Lo, from.Hi)
+	for seq := from.Lo; seq != from.Hi; {
+		if len(b) < 4 {
+			return nil, errSaved
+		}
+		run := binary.LittleEndian.Uint32(b)
+		b = b[4:]
+		n := run >> 1
+		if n == 0 || n > uint32(from.Hi.Diff(seq)) || run&1 != 0 && uint64(n) > uint64(len(b)) {
+			return nil, errSaved
+		}
+		if run&1 != 0 {
+			r.put(t.store, seq, b[:n])
+			b = b[n:]
+		}
+		seq = seq.Add(n)
+	}
+	return b, nil
 }
 
 // RestoreConn is the inverse.
 func (t *Tracker) RestoreConn(c *ppf.Conn, b []byte, later int64) error {
 	var s saved
 	n, err := binary.Decode(b, binary.LittleEndian, &s)
-	if err != nil || n != len(b) || t.StateName(c) == "" || t.translator != nil {
+	if err != nil || t.StateName(c) == "" || t.translator != nil {
 		return errSaved
 	}
 	for d := range c.Half {
@@ -84,7 +167,27 @@ func (t *Tracker) RestoreConn(c *ppf.Conn, b []byte, later int64) error {
 		}
 		h.offset[d] = offset{p.Seq, p.Stamp}
 	}
+	if err := t.restoreBytes(h, b[n:]); err != nil {
+		t.forget(h)
+		return err
+	}
 	t.count(h, c)
+	return nil
+}
+
+// restoreBytes takes up what is kept of both streams.
+func (t *Tracker) restoreBytes(h *History, b []byte) (err error) {
+	for d := range h.kept {
+		if b, err = t.restoreKept(h, ppf.Dir(d), b); err != nil {
+			return err
+		}
+	}
+	if len(b) != 0 {
+		return errSaved
+	}
+	if t.retransmit == RetransmitTrust {
+		t.forget(h)
+	}
 	return nil
 }
 
