@@ -77,12 +77,12 @@ const vulnerabilities = ripple20 + `
 2020-11900 b ip.protocol ipip
 2020-11901 a DNS
 2020-11902 b icmp.type 6in4
-2020-11903 c DHCP
+2020-11903 c dhcp.option dhcp-option-end
 2020-11904 c ?
 2020-11905 c DHCP
-2020-11906 c frame.length runt
+2020-11906 c frame.length frame-length
 2020-11907 b ip.fragment tcp-fragments
-2020-11908 c DHCP
+2020-11908 c dhcp.text dhcp-name-end
 2020-11909 b ip.options source-route
 2020-11910 b icmp.errors icmp-mtu
 2020-11911 b icmp.type icmp-mask
@@ -92,14 +92,14 @@ const vulnerabilities = ripple20 + `
 ` + urgent11 + `
 2019-12255 a tcp.urgent urgent-0
 2019-12256 c ip.options ip-options
-2019-12257 c DHCP
+2019-12257 c dhcp.option dhcp-option-end
 2019-12258 a tcp.options wscale-length-2
 2019-12259 c ip.protocol igmp
 2019-12260 a tcp.options ao-length-1
 2019-12261 c tcp.urgent urgent-beyond
 2019-12262 c arp rarp
 2019-12263 c tcp.urgent urgent-beyond
-2019-12264 c DHCP
+2019-12264 c dhcp.address dhcp-group
 2019-12265 c ip.fragment igmp-fragments
 ` + amnesia33 + `
 2020-13984 c ip6.extension destination-header-length
@@ -147,7 +147,7 @@ const vulnerabilities = ripple20 + `
 2020-28388 c tcp.isn initial-sequence-number
 ` + nameWreck + `
 2016-20009 c DNS
-2020-7461 c DHCP
+2020-7461 c dhcp.option dhcp-search-loop
 2020-15795 c DNS
 2020-27009 c DNS
 2020-27736 c DNS
@@ -174,9 +174,9 @@ no-number(NetX) c DNS
 2021-31344 c ip.options echo-options
 2021-31345 c udp.length udp-length
 2021-31346 c icmp.length icmp-short
-2021-31881 c DHCP
-2021-31882 c DHCP
-2021-31883 c DHCP
+2021-31881 c dhcp.option dhcp-vendor-length
+2021-31882 c dhcp.option dhcp-server-length
+2021-31883 c dhcp.option dhcp-vendor-length
 2021-31884 c DHCP
 2021-31885 c TFTP
 2021-31886 c FTP
@@ -197,5 +197,5 @@ no-number(NetX) c DNS
 2021-25663 c ip6.extension destination-header-length
 2021-25664 c ip6.extension hop-by-hop-254
 2021-26788 c tcp.options option-length-0
-2019-13939 c DHCP
+2019-13939 c dhcp.address dhcp-no-address
 `

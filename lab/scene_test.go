@@ -21,3 +21,17 @@ func TestScenes(t *testing.T) {
 		})
 	}
 }
+
+// TestWireScene plays the triggers of a wire through a bridge, which carries them all.
+func TestWireScene(t *testing.T) {
+	Require(t)
+	results, err := runWireScene(t.Context(), sceneForwarding, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tr := range wireTriggers() {
+		if o := results[tr.name]; o.trigger != Arrived || !o.twin {
+			t.Errorf("%s: %v, twin %v", tr.name, o.trigger, o.twin)
+		}
+	}
+}

@@ -1,10 +1,10 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -65,6 +65,10 @@ const (
 
 var sceneNames = [numScenes]string{"plain forwarding", "forwarding with ct state invalid drop", "a TCP relay on TPROXY", "the proxy"}
 
+// wireSceneNames are those of what is played on a wire: a bridge of the kernel forwards
+// there.
+var wireSceneNames = map[scene]string{sceneForwarding: "a bridge", sceneProxy: "the proxy on a wire"}
+
 // outcome is what became of a trigger in one scene.
 type outcome struct {
 	trigger Outcome
@@ -79,6 +83,9 @@ type Configure func(server4, server6 netip.Addr) (string, error)
 type SelftestOptions struct {
 	Program   string // that is started as the proxy
 	Configure Configure
+	// Wire configures the proxy of an inline lab for what no router carries; nil: that
+	// is not sent.
+	Wire Configure
 	// Progress is told of each step.
 	Progress func(string)
 	// Ready, if not nil, looks at the proxy before anything is sent, and Prove
@@ -99,6 +106,17 @@ func Selftest(ctx context.Context, o SelftestOptions) ([]SelftestRow, error) {
 		}
 		results[s] = r
 	}
+	for _, s := range []scene{sceneForwarding, sceneProxy} {
+		if o.Wire == nil {
+			break
+		}
+		o.Progress(wireSceneNames[s])
+		r, err := runWireScene(ctx, s, &o)
+		if err != nil {
+			return nil, fmt.Errorf("selftest: %s: %w", wireSceneNames[s], err)
+		}
+		maps.Copy(results[s], r)
+	}
 	var rows []SelftestRow
 	for _, v := range Vulnerabilities() {
 		rows = append(rows, v.row(results))
@@ -112,19 +130,24 @@ func Selftest(ctx context.Context, o SelftestOptions) ([]SelftestRow, error) {
 func (v Vulnerability) row(results [numScenes]map[string]outcome) SelftestRow {
 	r := SelftestRow{CVE: v.CVE, Family: v.Family, Check: v.Check, Precision: v.Precision, Evidence: evidenceNone, Twin: wordNone,
 		Baselines: Baselines{wordNone, wordNone, wordNone}, Trigger: v.trigger}
-	if v.trigger == "" {
+	ours, played := results[sceneProxy][v.trigger]
+	if !played {
+		r.Trigger = ""
 		if r.Verdict = verdictNotCovered; v.Needs == "?" {
 			r.Verdict, r.Check = verdictUnpublished, "-"
 		}
 		return r
 	}
 	of := func(s scene) string {
-		if results[s][v.trigger].trigger == Arrived {
+		o, played := results[s][v.trigger]
+		switch {
+		case !played:
+			return wordNone
+		case o.trigger == Arrived:
 			return Arrived.String()
 		}
 		return Stopped.String()
 	}
-	ours := results[sceneProxy][v.trigger]
 	r.Verdict, r.Twin = ours.trigger.String(), Stopped.String()
 	if ours.twin {
 		r.Twin = Arrived.String()
@@ -272,7 +295,6 @@ func (st *stage) play(t trigger) (o outcome, err error) {
 	if o.trigger, err = st.send(t, t.packets, t.open, t.fault); err != nil {
 		return o, err
 	}
-	t.link = false
 	twin, err := st.send(t, t.twin, t.twinOpen, nil)
 	o.twin = twin == Rebuilt // something arrived, and the judge finds nothing
 	return o, err
@@ -287,14 +309,9 @@ func (st *stage) send(t trigger, build func(triggerEnv) [][]byte, open bool, fau
 		}
 	}
 	seen := len(st.atServer.Frames())
-	packets := build(e)
 	var frames [][]byte
-	for _, p := range packets {
-		if t.link {
-			frames = append(frames, slices.Concat(st.env.DstMAC[:], st.env.SrcMAC[:], p))
-		} else {
-			frames = append(frames, st.env.ethernet(p))
-		}
+	for _, p := range build(e) {
+		frames = append(frames, st.env.ethernet(p))
 	}
 	if err := st.sender.SendAll(frames); err != nil {
 		return Stopped, err
@@ -305,8 +322,7 @@ func (st *stage) send(t trigger, build func(triggerEnv) [][]byte, open bool, fau
 	var arrived []Frame
 	for _, f := range st.atServer.Frames()[seen:] {
 		from, ok := source(f.Data)
-		ours := ok && from == e.src || t.link && len(f.Data) > macsLen && bytes.HasPrefix(f.Data[macsLen:], packets[0])
-		if ours && !f.Outgoing && !isSentinel(f.Data) {
+		if ok && from == e.src && !f.Outgoing && !isSentinel(f.Data) {
 			arrived = append(arrived, f)
 		}
 	}

@@ -21,9 +21,7 @@ type trigger struct {
 	open, twinOpen bool
 	// answered says that the server shall have sent data in the connection.
 	answered bool
-	// link says that the packets are whole frames, which no router forwards.
-	link bool
-	// packets and twin build IP packets, from their Ethernet type on with link.
+	// packets and twin build IP packets.
 	packets func(e triggerEnv) [][]byte
 	twin    func(e triggerEnv) [][]byte
 	// fault finds what the judge takes for well-formed: a packet that no plain

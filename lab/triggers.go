@@ -13,7 +13,7 @@ import (
 
 // triggers lists all triggers. Several vulnerabilities share one.
 func triggers() []trigger {
-	return slices.Concat(tunnelTriggers(), ip4Triggers(), ip6Triggers(), ip6FragmentTriggers(), icmpTriggers(), tcpTriggers(), urgentTriggers(), udpTriggers(), linkTriggers())
+	return slices.Concat(tunnelTriggers(), ip4Triggers(), ip6Triggers(), ip6FragmentTriggers(), icmpTriggers(), tcpTriggers(), urgentTriggers(), udpTriggers())
 }
 
 func tunnelTriggers() []trigger {
@@ -220,20 +220,5 @@ func urgentTriggers() []trigger {
 func udpTriggers() []trigger {
 	return []trigger{
 		{name: "udp-length", twin: udpTwin, packets: one(func(e triggerEnv) []byte { return e.udp(hostileUDP{lengthError: 400}) })},
-	}
-}
-
-// linkTriggers are frames: what stands here follows the two addresses.
-func linkTriggers() []trigger {
-	const request, reverseReply = 1, 4
-	arp := func(e triggerEnv, ethertype uint16, op byte) []byte {
-		mac := []byte{2, 0x77, 0, 0, 9, 9}
-		b := append(binary.BigEndian.AppendUint16(nil, ethertype), 0, 1, 8, 0, 6, 4, 0, op)
-		return slices.Concat(b, mac, e.src.AsSlice(), mac, e.dst.AsSlice())
-	}
-	return []trigger{
-		{name: "runt", link: true, fault: anything, twin: synTwin, packets: one(func(triggerEnv) []byte { return []byte{8, 0, 0x45, 0, 0, 40} })},
-		{name: "arp-runt", link: true, fault: anything, twin: synTwin, packets: one(func(e triggerEnv) []byte { return arp(e, 0x0806, request)[:20] })},
-		{name: "rarp", link: true, fault: anything, twin: synTwin, packets: one(func(e triggerEnv) []byte { return arp(e, 0x8035, reverseReply) })},
 	}
 }

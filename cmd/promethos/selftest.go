@@ -23,6 +23,7 @@ import (
 	"github.com/promethos/promethos/lab"
 	"github.com/promethos/promethos/lab/proof"
 	"github.com/promethos/promethos/ppf"
+	"github.com/promethos/promethos/protect"
 )
 
 // selftestReport is `selftest --cve --json`.
@@ -44,11 +45,11 @@ func newSelftest(g *global) *cobra.Command {
 		Use:   "selftest --cve",
 		Short: "send the triggers of published vulnerabilities through an instance, in a lab",
 		Long: `Builds a lab of client, proxy and server for each of: plain forwarding,
-forwarding with "ct state invalid drop", a TCP relay on TPROXY, and this program.
-Sends the triggers of published vulnerabilities of TCP/IP stacks through each and
+forwarding with "ct state invalid drop", a TCP relay on TPROXY, and this program;
+and for what no router carries, of a bridge and this program on a wire. Sends the triggers of published vulnerabilities of TCP/IP stacks through each and
 lets another decoder judge what the server's side saw. The running daemon is not
 touched. With -c FILE its instances are used, with the lab's server in place of
-theirs; without, everything this build has.
+theirs and no wire; without, everything this build has.
 
 A trigger counts as evidence only if the same packet arrived under plain
 forwarding, and its twin without the fault arrives through the proxy in the same
@@ -129,12 +130,16 @@ func selftest(g *global, path string, k keep) error {
 	if err != nil {
 		return err
 	}
+	wire := lab.Configure(wireConfig)
+	if path != "" {
+		wire = nil // its instances are moved to a routed lab
+	}
 	ctx, stop := untilSignal()
 	defer stop()
 	report := selftestReport{Version: daemon.Version, Config: path, Mode: mode, Violations: []string{}}
 	var before proof.Vitals
 	report.Rows, err = lab.Selftest(ctx, lab.SelftestOptions{
-		Program: program, Configure: configure,
+		Program: program, Configure: configure, Wire: wire,
 		Progress: func(step string) {
 			if !g.json {
 				fmt.Fprintf(os.Stderr, "triggers through %s\n", step)
@@ -256,12 +261,28 @@ func selftestConfig(path string) (configure lab.Configure, mode string, err erro
 // bestChain names the functions that protect a server, in their order.
 var bestChain = []string{"ip", "icmp", "udp", "tcp"}
 
-// builtinConfig protects a server with all that this build has.
-func builtinConfig(server4, server6 netip.Addr) (string, error) {
-	var have []string
+// functions are all that this build has.
+func functions() (have []string) {
 	for _, m := range ppf.BuiltinModules() {
 		have = append(have, m.Functions...)
 	}
+	return have
+}
+
+// wireConfig is what protect writes for the server of an inline lab.
+func wireConfig(server4, _ netip.Addr) (string, error) {
+	p, err := protect.Compose(protect.Wish{Server: server4}, protect.Facts{
+		Out: lab.ServerInterface, OnLink: true, Wire: &protect.Wire{Client: lab.ClientInterface, Server: lab.ServerInterface}, Functions: functions(),
+	})
+	if err != nil {
+		return "", err
+	}
+	return p.YAML, nil
+}
+
+// builtinConfig protects a server with all that this build has.
+func builtinConfig(server4, server6 netip.Addr) (string, error) {
+	have := functions()
 	chain := slices.DeleteFunc(slices.Clone(bestChain), func(name string) bool { return !slices.Contains(have, name) })
 	return fmt.Sprintf("version: 1\ninstances:\n  - name: server\n    match: {server: [%s, %q]}\n    others: refuse\n    chain: [%s]\n",
 		server4, server6, strings.Join(chain, ", ")), nil

@@ -59,7 +59,7 @@ var (
 		Trips: "none known"})
 	ReasonOption = newReason(ppf.ReasonInfo{Name: "dhcp.option-removed", Class: packet.Repaired, Field: "dhcp.option.code", RFC: "2132 §2",
 		Doc:   "an option is left out: it is not known and not listed, is not for this message, or its text is none",
-		CVE:   []string{"CVE-2021-31881", "CVE-2021-31883", "CVE-2021-31884"},
+		CVE:   []string{"CVE-2021-31881", "CVE-2021-31883"},
 		Trips: "options of vendors, and host names that are not ASCII", Relax: "modules: {dhcp: {options: [43, 125]}}"})
 )
 
