@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"fmt"
 	"image/png"
 	"net"
 	"os"
@@ -61,6 +62,9 @@ func TestPageInBrowser(t *testing.T) {
 			t.Errorf("the page does not show %q:\n%s", want, text)
 		}
 	}
+	if !regexp.MustCompile(`CVE-2020-11896\s+stopped\s`).MatchString(text) {
+		t.Errorf("a phone would not show the verdict beside the vulnerability:\n%s", text)
+	}
 	if strings.Contains(text, "does not answer") {
 		t.Error("the page could not ask the daemon")
 	}
@@ -68,7 +72,7 @@ func TestPageInBrowser(t *testing.T) {
 	if folder == "" {
 		folder = t.TempDir()
 	}
-	for _, size := range []struct{ name, window string }{{"desk", "1280,1600"}, {"phone", "500,2200"}} {
+	for _, size := range []struct{ name, window string }{{"desk", "1280,1600"}, {"phone", "390,2200"}} {
 		picture := filepath.Join(folder, size.name+".png")
 		if out, err := browser(t, program, "--window-size="+size.window, "--screenshot="+picture, url).CombinedOutput(); err != nil {
 			t.Fatalf("chromium: %v\n%s", err, out)
@@ -80,6 +84,9 @@ func TestPageInBrowser(t *testing.T) {
 		img, err := png.Decode(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%d,%d", img.Bounds().Dx(), img.Bounds().Dy()); got != size.window {
+			t.Errorf("%s: the picture has %s, want %s", size.name, got, size.window)
 		}
 		colours := map[any]bool{}
 		for y := 0; y < img.Bounds().Dy(); y += 3 {

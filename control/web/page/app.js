@@ -119,9 +119,10 @@ function showSelftest(result) {
   ] : []));
   table("selftest", [
     ["CVE", "", (r) => r.cve],
-    ["Family", "", (r) => r.family],
-    ["Check", "", (r) => r.check],
+    // A phone shows the first three without scrolling.
     ["Verdict", "", (r) => element("td", r.verdict, good[r.verdict] ?? "")],
+    ["Check", "", (r) => r.check],
+    ["Family", "", (r) => r.family],
     ["Evidence", "", (r) => r.evidence],
     ["Plain forwarding", "", (r) => r.baselines?.forwarding ?? ""],
     ["Legitimate twin", "", (r) => r.twin],
