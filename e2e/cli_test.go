@@ -72,6 +72,14 @@ func TestCheckPlan(t *testing.T) {
 			t.Errorf("%v\nwant status 0 and %q", r, want)
 		}
 	}
+	r = here(t, "--json", "check", "-c", file, "--plan")
+	var plan struct {
+		Problems []any
+		Rules    string
+	}
+	if err := json.Unmarshal([]byte(r.out), &plan); err != nil || len(plan.Problems) == 0 || !strings.Contains(plan.Rules, "502") {
+		t.Errorf("%v: %v\nwant problems and rules", r, err)
+	}
 }
 
 // busy is a daemon that something went through.
@@ -264,7 +272,7 @@ func TestIPTablesErrors(t *testing.T) {
 
 // TestUsage wants wrong usage to exit with 2, and no daemon with 1 and a hint.
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"sideways"}, {"run"}, {"check"}, {"instances", "--sideways"}, {"show", "instance"}, {"reconfig", "x", "cs 2 tcp."}} {
+	for _, args := range [][]string{{"sideways"}, {"module", "sideways"}, {"show", "sideways"}, {"lab", "sideways"}, {"completion", "sideways"}, {"run"}, {"check"}, {"instances", "--sideways"}, {"show", "instance"}, {"reconfig", "x", "cs 2 tcp."}} {
 		if r := here(t, args...); r.status != 2 || !strings.HasPrefix(r.errors, "promethos: ") {
 			t.Errorf("%v\nwant status 2", r)
 		}

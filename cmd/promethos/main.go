@@ -76,21 +76,35 @@ func newRoot() *cobra.Command {
 		newInstances(g), newShow(g), newFunctions(g), newModules(g), newConnections(g), newReasons(g), newStats(g), newLedger(g), newEvents(g), newTop(g),
 		newExplain(g), newDemo(g), newLab(), newBench(g), newReplay(g), newSelftest(g), newDoctor(g), newVersion(g),
 	)
+	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		checkArgs(c)
 	}
-	root.Args = func(c *cobra.Command, args []string) error {
+	onlyGroups(root)
+	return root
+}
+
+// onlyGroups makes a command that has others and does nothing itself print its help,
+// and name a word that is none of them.
+func onlyGroups(c *cobra.Command) {
+	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usageError{fmt.Errorf("%s: unknown command (see `promethos help`)", args[0])}
+			return usageError{fmt.Errorf("%s: unknown command (see `%s --help`)", args[0], c.CommandPath())}
 		}
 		return nil
 	}
-	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	return root
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // checkArgs makes a wrong number of arguments a usage error, in all commands.
 func checkArgs(c *cobra.Command) {
+	if c.HasSubCommands() && (!c.Runnable() || c.Name() == "completion") { // cobra's own does nothing itself either
+		onlyGroups(c)
+		for _, sub := range c.Commands() {
+			checkArgs(sub)
+		}
+		return
+	}
 	check := c.Args
 	if check == nil {
 		check = cobra.NoArgs

@@ -22,7 +22,7 @@ func reference() string {
 	}
 	b.WriteString("\n## Commands\n\nEvery command knows `--control PATH` and, where a table is printed, `--json`. Exit status: 0 done, 1 failed, 2 wrong usage or configuration.\n")
 	for _, c := range allCommands(newRoot()) {
-		if !c.Runnable() || !c.HasParent() || c.Parent().Name() == "completion" {
+		if c.HasSubCommands() || c.Parent().Name() == "completion" {
 			continue
 		}
 		fmt.Fprintf(&b, "\n### %s\n\n%s.\n\n```\n%s\n", c.CommandPath(), c.Short, c.UseLine())

@@ -191,28 +191,38 @@ func check(g *global, path string, plan bool) error {
 			printProblem(p)
 		}
 	}
-	if g.json {
-		if problems == nil {
-			problems = []ppf.Problem{}
+	if problems == nil {
+		problems = []ppf.Problem{}
+	}
+	var planned string
+	if plan && wrong == 0 {
+		rs, err := planRules(spec)
+		if err != nil {
+			return err
 		}
+		planned = rs.String() + rules.SilenceText(daemon.Ports(spec))
+	}
+	switch {
+	case g.json && plan:
+		err := printJSON(os.Stdout, struct {
+			Problems []ppf.Problem `json:"problems"`
+			Rules    string        `json:"rules"`
+		}{problems, planned})
+		if err != nil {
+			return err
+		}
+	case g.json:
 		if err := printJSON(os.Stdout, problems); err != nil {
 			return err
 		}
+	case wrong == 0 && plan:
+		fmt.Print(planned)
+	case wrong == 0:
+		fmt.Printf("%s: %d instances, no problem\n", path, len(spec.Instances))
 	}
 	if wrong > 0 {
 		return silentError{exitUsage}
 	}
-	if !plan {
-		if !g.json {
-			fmt.Printf("%s: %d instances, no problem\n", path, len(spec.Instances))
-		}
-		return nil
-	}
-	rs, err := planRules(spec)
-	if err != nil {
-		return err
-	}
-	fmt.Print(rs, rules.SilenceText(daemon.Ports(spec)))
 	return nil
 }
 
@@ -328,6 +338,9 @@ func newVersion(g *global) *cobra.Command {
 			}
 			if g.json {
 				return printJSON(os.Stdout, v)
+			}
+			if v.Commit == "" {
+				v.Commit = "(commit unknown)"
 			}
 			fmt.Printf("promethos %s %s %s\n", v.Version, v.Commit, v.Go)
 			return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,7 +17,7 @@ func printTable(w io.Writer, headings []string, rows [][]string) error {
 	width := make([]int, len(headings))
 	numeric := make([]bool, len(headings))
 	for i, h := range headings {
-		width[i], numeric[i] = utf8.RuneCountInString(h), len(rows) > 0
+		width[i], numeric[i] = utf8.RuneCountInString(h), slices.ContainsFunc(rows, func(row []string) bool { return row[i] != "" && row[i] != "-" })
 	}
 	for _, row := range rows {
 		for i, cell := range row {

@@ -24,6 +24,10 @@ func TestPrintTable(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 	out.Reset()
+	if err := printTable(&out, []string{"CVE", "LONG"}, [][]string{{"", "-"}}); err != nil || out.String() != "CVE  LONG\n-    -\n" {
+		t.Errorf("a column without anything: %q, %v", out.String(), err)
+	}
+	out.Reset()
 	if err := printTable(&out, []string{"NAME", "COUNT"}, nil); err != nil || out.String() != "NAME  COUNT\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
