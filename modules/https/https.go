@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -161,6 +162,8 @@ func (f *function) ServeStream(s *ppf.Session, next func(*ppf.Session)) {
 		return conn.SetDeadline(time.Time{})
 	}()
 	switch {
+	case errors.Is(err, io.EOF) && !raw.began && len(raw.again) == 0:
+		return // it has said nothing, as those who look whether somebody listens, and browsers that were faster with another one
 	case err != nil:
 		if errors.Is(err, errHello) {
 			alert(s, alertDecode)

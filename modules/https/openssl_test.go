@@ -149,6 +149,25 @@ func TestBrokenRecord(t *testing.T) {
 	}
 }
 
+// TestSilentClient: who connects and says nothing has no handshake that could be
+// refused; who ends in the middle of one has.
+func TestSilentClient(t *testing.T) {
+	for _, settings := range []string{"", "pass_names: [other.example.com]"} {
+		r := newRig(t, "[https, relay]", settings)
+		for _, said := range []string{"", "\x16\x03\x01"} {
+			c, err := net.Dial("tcp", r.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(c, said)
+			c.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, c) // until it is over
+			c.Close()
+		}
+		r.wantReason("https.handshake.malformed")
+	}
+}
+
 // TestHandshakeLimit: one more than the limit is reset at once, and the place of one
 // that is over is free.
 func TestHandshakeLimit(t *testing.T) {

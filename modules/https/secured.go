@@ -15,6 +15,7 @@ import (
 type ending struct {
 	net.Conn
 	ended atomic.Bool
+	began bool   // octets came
 	again []byte // was read already
 	kept  []byte // what again is part of
 	head  [recordHead]byte
@@ -24,6 +25,7 @@ type ending struct {
 
 func (c *ending) Read(b []byte) (int, error) {
 	if len(c.again) > 0 {
+		c.began = true
 		n := c.record(b[:copy(b, c.again)])
 		c.again = c.again[n:]
 		return n, nil
@@ -32,6 +34,7 @@ func (c *ending) Read(b []byte) (int, error) {
 	if err == io.EOF {
 		c.ended.Store(true)
 	}
+	c.began = c.began || n > 0
 	whole := c.record(b[:n])
 	if whole < n {
 		c.kept = append(c.kept[:0], b[whole:n]...)
