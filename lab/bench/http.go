@@ -36,6 +36,9 @@ const (
 	portStep = 10
 )
 
+// portShared is where ours listens with connections to the server that clients share.
+const portShared = 8090
+
 // httpConnections is how many clients there are at a time.
 const httpConnections = 64
 
@@ -94,6 +97,7 @@ func answers(ctx context.Context, h *lab.Host, addr string, cfg *tls.Config) err
 type httpSite struct {
 	lab     *lab.Lab
 	origin  *lab.StreamServer
+	another *lab.StreamServer // in front of whose own address ours stands; nil with TLS
 	proxy   *lab.Proxy
 	client  *tls.Config // nil: plain
 	rivals  []*rival    // one of each program for each kind of certificate
@@ -107,6 +111,10 @@ var certificates = []string{"ecdsa", "rsa"}
 // at is where a program listens with a kind of certificate.
 func (s *httpSite) at(port, kind int) string {
 	return netip.AddrPortFrom(s.lab.Proxy.IPv4, uint16(port+kind*portStep)).String()
+}
+
+func (s *httpSite) shared() string {
+	return netip.AddrPortFrom(s.lab.Proxy.IPv4, portShared).String()
 }
 
 // newHTTPSite starts everything, with secure in front of it TLS.
@@ -141,6 +149,14 @@ func newHTTPSite(ctx context.Context, program string, secure bool) (s *httpSite,
 			chain = fmt.Sprintf("[https, http], modules: {https: {certificate: %[1]s.crt, key: %[1]s.key}}", filepath.Join(s.dir, kind))
 		}
 		config += fmt.Sprintf("  - {name: bench%s, source: listen, listen: '%s', upstream: '%s', chain: %s}\n", kind, s.at(portOurs, i), s.origin.Addr, chain)
+	}
+	if !secure {
+		if s.another, err = s.lab.Server.StartPages(ctx, net.JoinHostPort(s.lab.Server.IPv4.String(), "0")); err != nil {
+			return s, err
+		}
+		config += fmt.Sprintf("  - {name: share, source: listen, listen: '%s', upstream: '%s', chain: [http], modules: {http: {share: true}}}\n", s.shared(), s.origin.Addr)
+		server := netip.MustParseAddrPort(s.another.Addr)
+		config += fmt.Sprintf("  - {name: transparent, match: {protocol: tcp, server: %v, port: %d}, chain: [http]}\n", server.Addr(), server.Port())
 	}
 	if s.proxy, err = s.lab.Proxy.StartProxy(ctx, program, config); err != nil {
 		return s, err
@@ -231,8 +247,10 @@ func (s *httpSite) close() error {
 	if s.proxy != nil {
 		errs = append(errs, s.proxy.Stop())
 	}
-	if s.origin != nil {
-		errs = append(errs, s.origin.Close())
+	for _, server := range []*lab.StreamServer{s.origin, s.another} {
+		if server != nil {
+			errs = append(errs, server.Close())
+		}
 	}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))
@@ -246,6 +264,7 @@ type httpRow struct {
 	kind   int
 	load   lab.HTTPLoad
 	figure func(lab.HTTPResult) float64
+	ours   string // where ours is, if not at its own port
 }
 
 func perSecond(r lab.HTTPResult) float64 { return float64(r.Requests) / r.Duration.Seconds() }
@@ -255,21 +274,25 @@ func bits(r lab.HTTPResult) float64      { return float64(r.Octets) * 8 / r.Dura
 // http compares the user function http with other proxies, with its checks and
 // field rules as they are by default.
 func http(ctx context.Context, o Options) (*Result, error) {
-	return compareHTTP(ctx, o, "http", func(*tls.Config) []httpRow {
+	return compareHTTP(ctx, o, "http", func(s *httpSite) []httpRow {
 		keep := lab.HTTPLoad{Path: "/", Connections: httpConnections}
 		fresh := lab.HTTPLoad{Path: "/", Connections: httpConnections, Fresh: true}
 		return []httpRow{
-			{Row{Name: "keep-alive", Unit: "requests/s"}, 0, keep, perSecond},
-			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, 0, keep, slowest},
-			{Row{Name: "new connections", Unit: "1/s"}, 0, fresh, perSecond},
-			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, 0, lab.HTTPLoad{Path: "/big", Connections: 8}, bits},
+			{Row{Name: "keep-alive", Unit: "requests/s"}, 0, keep, perSecond, ""},
+			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, 0, keep, slowest, ""},
+			{Row{Name: "new connections", Unit: "1/s"}, 0, fresh, perSecond, ""},
+			{Row{Name: "new connections, shared to the server", Unit: "1/s"}, 0, fresh, perSecond, s.shared()},
+			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, 0, lab.HTTPLoad{Path: "/big", Connections: 8}, bits, ""},
+			{Row{Name: "keep-alive, ours at the server's address", Unit: "requests/s"}, 0, keep, perSecond, s.another.Addr},
+			{Row{Name: "new connections, ours at the server's address", Unit: "1/s"}, 0, fresh, perSecond, s.another.Addr},
 		}
 	})
 }
 
 // https does the same with https before http.
 func https(ctx context.Context, o Options) (*Result, error) {
-	return compareHTTP(ctx, o, "https", func(client *tls.Config) []httpRow {
+	return compareHTTP(ctx, o, "https", func(s *httpSite) []httpRow {
+		client := s.client
 		resuming := client.Clone()
 		resuming.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 		keep := lab.HTTPLoad{Path: "/", Connections: httpConnections, TLS: client}
@@ -277,18 +300,18 @@ func https(ctx context.Context, o Options) (*Result, error) {
 		again := fresh
 		again.TLS = resuming
 		return []httpRow{
-			{Row{Name: "keep-alive", Unit: "requests/s"}, 0, keep, perSecond},
-			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, 0, keep, slowest},
-			{Row{Name: "full handshakes, ECDSA P-256", Unit: "1/s"}, 0, fresh, perSecond},
-			{Row{Name: "full handshakes, RSA 2048", Unit: "1/s"}, 1, fresh, perSecond},
-			{Row{Name: "resumed sessions", Unit: "1/s"}, 0, again, perSecond},
-			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, 0, lab.HTTPLoad{Path: "/big", Connections: 8, TLS: client}, bits},
+			{Row{Name: "keep-alive", Unit: "requests/s"}, 0, keep, perSecond, ""},
+			{Row{Name: "keep-alive, p99", Unit: "s", less: true}, 0, keep, slowest, ""},
+			{Row{Name: "full handshakes, ECDSA P-256", Unit: "1/s"}, 0, fresh, perSecond, ""},
+			{Row{Name: "full handshakes, RSA 2048", Unit: "1/s"}, 1, fresh, perSecond, ""},
+			{Row{Name: "resumed sessions", Unit: "1/s"}, 0, again, perSecond, ""},
+			{Row{Name: "bodies of 1 MiB", Unit: "bit/s"}, 0, lab.HTTPLoad{Path: "/big", Connections: 8, TLS: client}, bits, ""},
 		}
 	})
 }
 
 // compareHTTP measures rows beside each rival.
-func compareHTTP(ctx context.Context, o Options, name string, rows func(*tls.Config) []httpRow) (r *Result, err error) {
+func compareHTTP(ctx context.Context, o Options, name string, rows func(*httpSite) []httpRow) (r *Result, err error) {
 	r = &Result{Bench: name}
 	s, err := newHTTPSite(ctx, o.Program, name == "https")
 	if err != nil {
@@ -297,7 +320,7 @@ func compareHTTP(ctx context.Context, o Options, name string, rows func(*tls.Con
 	defer func() { err = errors.Join(err, s.close()) }()
 	r.Skipped = s.missing
 	for _, rival := range s.rivals {
-		for _, row := range rows(s.client) {
+		for _, row := range rows(s) {
 			if row.kind != rival.kind {
 				continue
 			}
@@ -313,7 +336,11 @@ func compareHTTP(ctx context.Context, o Options, name string, rows func(*tls.Con
 				}
 			}
 			row.Against = rival.name
-			done, err := measure(row.Row, o.Runs, load(s.at(portOurs, row.kind)), load(rival.addr))
+			ours := row.ours
+			if ours == "" {
+				ours = s.at(portOurs, row.kind)
+			}
+			done, err := measure(row.Row, o.Runs, load(ours), load(rival.addr))
 			if err != nil {
 				return r, err
 			}
