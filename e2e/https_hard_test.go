@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -97,6 +98,10 @@ func TestHTTPSHard(t *testing.T) {
 				c := secured(must(l.Client.Dial(within(t, patience), f.network, target(f)))(t))
 				if got, err := ask(c, "/"); got != "hello" || err != nil {
 					t.Errorf("%s: among clients that wait: %q, %v", f.name, got, err)
+				}
+				about := fmt.Sprintf("%s %s www.example", tls.VersionName(c.ConnectionState().Version), tls.CipherSuiteName(c.ConnectionState().CipherSuite))
+				if list := d.do(t, "connections"); !strings.Contains(list, about) {
+					t.Errorf("%s: connections: %q does not stand in\n%s", f.name, about, list)
 				}
 				if got, err := ask(c, "/half"); err == nil {
 					t.Errorf("%s: half a response is a whole one: %q", f.name, got)

@@ -220,6 +220,20 @@ func (c *together) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// damaging is a connection on whose way an octet changes.
+type damaging struct {
+	net.Conn
+	damages atomic.Bool
+}
+
+func (c *damaging) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.damages.Load() {
+		b[n-1] ^= 1
+	}
+	return n, err
+}
+
 // TestRecords: requests are answered however they are cut into records, and records
 // into segments: several in one segment, with the beginning of another one, or octet by octet.
 func TestRecords(t *testing.T) {
@@ -322,6 +336,39 @@ func TestEnds(t *testing.T) {
 	t.Run("FIN of the client without close_notify", func(t *testing.T) {
 		client, server := pair(t)
 		client.NetConn().(*net.TCPConn).CloseWrite()
+		if _, err := io.Copy(io.Discard, server); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the server got %v, want a reset", err)
+		}
+	})
+	t.Run("alert of the client", func(t *testing.T) {
+		r := newRig(t, "[https, relay]", "")
+		below := &damaging{Conn: must(net.Dial("tcp", r.addr))(t)}
+		client := tls.Client(below, r.trust("web", "www.example.com"))
+		defer client.Close()
+		if err := client.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		server := r.accept()
+		server.Write([]byte("x"))
+		if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		below.damages.Store(true)
+		server.Write([]byte("x"))
+		if _, err := client.Read(make([]byte, 1)); err == nil {
+			t.Error("a damaged record was read")
+		}
+		if _, err := io.Copy(io.Discard, server); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the server got %v, want a reset", err)
+		}
+		if list := r.engine.ReasonCounts(); len(list) > 0 {
+			t.Errorf("reasons: %+v", list)
+		}
+	})
+	t.Run("reset of the client", func(t *testing.T) {
+		client, server := pair(t)
+		client.NetConn().(*net.TCPConn).SetLinger(0)
+		client.NetConn().Close()
 		if _, err := io.Copy(io.Discard, server); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("the server got %v, want a reset", err)
 		}
