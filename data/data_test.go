@@ -73,9 +73,6 @@ func TestFound(t *testing.T) {
 		t.Errorf("%+v %v", found, errs)
 	}
 	b := ppftest.New(t)
-	if _, err := b.Engine.Apply(&ppf.Spec{ModuleDirs: []string{dir}}); err != nil {
-		t.Fatal(err)
-	}
 	state := func() string {
 		for _, m := range b.Engine.Modules() {
 			if m.Name == "list" {
@@ -83,6 +80,15 @@ func TestFound(t *testing.T) {
 			}
 		}
 		return ""
+	}
+	if _, err := b.Engine.Apply(&ppf.Spec{ModuleDirs: []string{dir}, Instances: []ppf.InstanceSpec{ppftest.Instance("a", "nosuch")}}); err == nil {
+		t.Error("an unknown function was configured")
+	}
+	if got := state(); got != "" {
+		t.Errorf("after a configuration that was refused: %q", got)
+	}
+	if _, err := b.Engine.Apply(&ppf.Spec{ModuleDirs: []string{dir}}); err != nil {
+		t.Fatal(err)
 	}
 	if got := state(); got != "loaded" {
 		t.Errorf("after the configuration: %q", got)

@@ -17,6 +17,7 @@ func CheckSpec(spec *Spec) []Problem {
 	}
 	defer e.Close(context.Background())
 	e.moduleDirs = spec.ModuleDirs
+	e.loadAtOnce(e.ctx)
 	var problems []Problem
 	for i := range spec.Instances {
 		in := &spec.Instances[i]

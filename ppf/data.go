@@ -97,3 +97,23 @@ func (m *loadedModule) publishData() {
 	m.host.engine.data.set(m.info.Name, m.host.data)
 	m.host.engine.events.Add(Event{Kind: EventModule, Text: fmt.Sprintf("data module %s: %d entries", m.info.Name, m.host.data.Len())})
 }
+
+// DataUser is implemented by functions, ready for an instance, that use data modules.
+type DataUser interface {
+	UsesData(name string) bool
+}
+
+// userOfData gives an instance with a function that uses a data module; "" for none.
+func (p *proxyPlugin) userOfData(name string) (instance, function string) {
+	for _, proxy := range *p.byID.Load() {
+		if proxy == nil {
+			continue
+		}
+		for _, function := range proxy.functions() {
+			if u, ok := unwrapped(proxy.processors[function]).(DataUser); ok && u.UsesData(name) {
+				return proxy.Name, function
+			}
+		}
+	}
+	return "", ""
+}

@@ -271,6 +271,7 @@ func (e *Engine) Try(spec *Spec) (_ []Change, settle func() error, err error) {
 	made := map[string]*ProxyInstance{}
 	dirs := e.moduleDirs
 	e.moduleDirs = spec.ModuleDirs
+	fresh := e.loadAtOnce(e.ctx) // functions ask for it when they are bound
 	for _, c := range changes {
 		if c.What != "add" && c.What != "change" || parted[c.Name] != nil {
 			continue
@@ -278,11 +279,13 @@ func (e *Engine) Try(spec *Spec) (_ []Change, settle func() error, err error) {
 		proxy, err := e.prepare(spec.instance(c.Name))
 		if err != nil {
 			e.moduleDirs = dirs
+			for _, m := range fresh {
+				err = errors.Join(err, e.unload(e.ctx, m))
+			}
 			return nil, nil, fmt.Errorf("instance %s: %w", c.Name, err)
 		}
 		made[c.Name] = proxy
 	}
-	e.loadAtOnce(e.ctx)
 
 	old := map[string][]*Rule{}
 	for _, r := range e.allRules() {

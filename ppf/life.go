@@ -155,18 +155,21 @@ func (e *Engine) LoadModule(ctx context.Context, name string) error {
 	return e.loadModule(ctx, info)
 }
 
-// loadAtOnce loads what no chain names. What is wrong with one is an event: it
-// concerns no instance by itself.
-func (e *Engine) loadAtOnce(ctx context.Context) {
+// loadAtOnce loads what no chain names, and gives what was not loaded before. What is
+// wrong with one is an event: it concerns no instance by itself.
+func (e *Engine) loadAtOnce(ctx context.Context) (fresh []*loadedModule) {
 	found, _ := FindModules(e.moduleDirs) // as in findModule
 	for _, info := range found {
-		if !info.AtOnce {
+		if !info.AtOnce || e.modules[info.Name] != nil {
 			continue
 		}
 		if err := e.loadModule(ctx, info); err != nil {
 			e.events.Add(Event{Kind: EventModule, Text: err.Error()})
+			continue
 		}
+		fresh = append(fresh, e.modules[info.Name])
 	}
+	return fresh
 }
 
 // LoadModuleInfo loads a PFM that the caller brings, for programs and tests that
@@ -330,13 +333,24 @@ func (e *Engine) UnloadModule(ctx context.Context, name string, force bool) erro
 				Text: fmt.Sprintf("module %s was unloaded by force: flows with function %s are closed", m.info.Name, f)})
 		}
 	}
+	if user, function := e.proxy.userOfData(m.info.Name); m.host.data != nil && user != "" {
+		if !force {
+			return fmt.Errorf("module %s: is used by function %s of instance %s (take it out of the configuration first, or use --force, which refuses what hangs on it)",
+				name, function, user)
+		}
+		e.events.Add(Event{Kind: EventModule, Instance: user, Text: fmt.Sprintf("data module %s was unloaded by force: what hangs on it is refused", m.info.Name)})
+	}
+	return e.unload(ctx, m)
+}
+
+func (e *Engine) unload(ctx context.Context, m *loadedModule) error {
 	delete(e.modules, m.info.Name)
 	e.setTicks()
 	if m.host.data != nil {
 		e.data.set(m.info.Name, nil)
 	}
 	if err := m.stop(ctx); err != nil {
-		return fmt.Errorf("module %s: stop: %w", name, err)
+		return fmt.Errorf("module %s: stop: %w", m.info.Name, err)
 	}
 	return nil
 }

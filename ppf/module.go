@@ -149,14 +149,7 @@ func (h *ModuleHost) Bound(n InstanceNumber, function string) any {
 	if proxy == nil {
 		return nil
 	}
-	f, ok := proxy.processors[function].(above)
-	switch {
-	case !ok:
-		return proxy.processors[function]
-	case f.stream != nil:
-		return f.stream
-	}
-	return f.message
+	return unwrapped(proxy.processors[function])
 }
 
 // OnTick has f called several times a second while the module is loaded, also

@@ -132,6 +132,18 @@ type above struct {
 	message any
 }
 
+// unwrapped is what a function's Bind, BindStream or BindMessage gave.
+func unwrapped(p Processor) any {
+	f, ok := p.(above)
+	switch {
+	case !ok:
+		return p
+	case f.stream != nil:
+		return f.stream
+	}
+	return f.message
+}
+
 // Process drops the packet.
 func (above) Process(x *Exchange) Verdict { return x.Refuse(ReasonUnhandled, 0) }
 

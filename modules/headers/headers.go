@@ -141,6 +141,11 @@ func newRules(allow, remove []string, set map[string]string) rules {
 	return r
 }
 
+// UsesData reports whether a data module lists fields to remove.
+func (f *function) UsesData(name string) bool {
+	return slices.Contains(f.request.sets, name) || slices.Contains(f.response.sets, name)
+}
+
 func (f *function) Request(x *http.Exchange)  { f.apply(x, &f.request, &x.Request.Header) }
 func (f *function) Response(x *http.Exchange) { f.apply(x, &f.response, &x.Response.Header) }
 

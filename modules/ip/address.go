@@ -128,3 +128,30 @@ func number(a netip.Addr) uint64 {
 	b := a.As16()
 	return binary.BigEndian.Uint64(b[:])
 }
+
+// UsesData reports whether a data module says who may be a client.
+func (f *filter) UsesData(name string) bool { return f.clients.UsesData(name) }
+
+// client judges who the client is, where that is listed. An error is its who sent, or
+// gets, what it quotes: routers on the way are nobody's clients.
+func (f *filter) client(x *ppf.Exchange) (v ppf.Verdict, stop bool) {
+	if f.clients == nil {
+		return v, false
+	}
+	a := x.Client()
+	switch {
+	case x.Conn != nil || x.Quote == nil:
+	case x.Dir == ppf.ClientToServer:
+		a = x.Quote.Dst()
+	default:
+		a = x.Quote.Src()
+	}
+	may, known := f.clients.Judge(f.host, a)
+	switch {
+	case may:
+		return v, false
+	case !known:
+		return x.Refuse(ReasonNoData, number(a)), true
+	}
+	return x.Refuse(ReasonClient, number(a)), true
+}

@@ -30,6 +30,11 @@ type Config struct {
 	// Martians are networks that no packet comes from, besides those that are none
 	// anywhere.
 	Martians []netip.Prefix `conf:"martians"`
+	// Clients are the only addresses that clients have, and RefuseClients are those that
+	// none has: networks, and `@NAME` for those of a data module; default none. Errors
+	// belong to the client that they are about.
+	Clients       []ppf.AddrEntry `conf:"clients"`
+	RefuseClients []ppf.AddrEntry `conf:"refuse_clients"`
 	// Extensions are IPv6 extension headers that are carried over, written anew;
 	// default none. Jumbo payloads and routing headers on their way are refused all the
 	// same.

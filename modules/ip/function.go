@@ -26,7 +26,13 @@ func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	return host.Register(ppf.UserFunction{
 		Name: "ip", Doc: doc, Level: ppf.LevelPacket, Layer: 3,
 		Settings: func() any { return DefaultConfig() },
-		Bind:     func(b ppf.Binding) (ppf.Processor, error) { return newFilter(b.Settings.(*Config)), nil },
+		Bind: func(b ppf.Binding) (_ ppf.Processor, err error) {
+			c := b.Settings.(*Config)
+			f := newFilter(c)
+			f.host = host
+			f.clients, err = host.ClientLists(c.Clients, c.RefuseClients)
+			return f, err
+		},
 	})
 }
 
@@ -41,6 +47,8 @@ type filter struct {
 	multicast Policy
 	mtuMin    uint32
 	martians  []netip.Prefix
+	host      *ppf.ModuleHost
+	clients   *ppf.ClientLists
 	ext       extensions
 }
 
@@ -76,6 +84,9 @@ func (f *filter) Process(x *ppf.Exchange) ppf.Verdict {
 		return x.Refuse(packet.ReasonIPFragment, uint64(x.In.Proto()))
 	}
 	if v, stop := f.addresses(x); stop {
+		return v
+	}
+	if v, stop := f.client(x); stop {
 		return v
 	}
 	if mtu, ok := announced(x); ok && mtu < f.mtuMin {

@@ -29,6 +29,12 @@ var (
 		Doc:   "the packet carries a protocol that is not listed, such as a tunnel",
 		CVE:   []string{"CVE-2020-10136", "CVE-2020-11896", "CVE-2020-11898", "CVE-2020-11900", "CVE-2020-11902", "CVE-2019-12259", "CVE-2019-12265"},
 		Trips: "tunnels, IPsec, routing protocols and SCTP to or from the server", Relax: "modules: {ip: {protocols: [tcp, udp, icmp, 50]}}"})
+	ReasonClient = newReason(ppf.ReasonInfo{Name: "ip.client", Field: "ip.source", RFC: "791 §3.1",
+		Doc:   "the client's address is not in clients, or is in refuse_clients",
+		Trips: "clients that the lists do not know yet", Relax: "modules: {ip: {clients: [NETWORK, \"@NAME\"]}}"})
+	ReasonNoData = newReason(ppf.ReasonInfo{Name: "ip.no-data", Field: "ip.source", RFC: "791 §3.1",
+		Doc:   "a data module that says who may be a client is not loaded any more",
+		Trips: "every client, after `promethos module unload` of that data module", Relax: "promethos module load"})
 	ReasonTTL = newReason(ppf.ReasonInfo{Name: "ip.ttl", Field: "ip.ttl", RFC: "1122 §3.2.1.7",
 		Doc:   "the TTL or hop limit is 0 or below what ttl_min wants: the packet may end before the receiver, who would then know less than we",
 		Trips: "traceroute, where ttl_min is above 1", Relax: "modules: {ip: {ttl_min: 1}}"})

@@ -41,6 +41,11 @@ type Config struct {
 	// an IPv6 network of 64 bits; 0, the default: none, since many clients may
 	// stand behind one address.
 	ClientConnections int `conf:"client_connections"`
+	// Clients are the only addresses that open connections, from either side as the
+	// server's peer, and RefuseClients are those that open none: networks, and `@NAME`
+	// for those of a data module; default none. What is open stays open.
+	Clients       []ppf.AddrEntry `conf:"clients"`
+	RefuseClients []ppf.AddrEntry `conf:"refuse_clients"`
 	// HalfOpenConnections limits the instance's connections whose handshake is
 	// not complete; 0, the default: none.
 	HalfOpenConnections int `conf:"half_open_connections"`

@@ -74,7 +74,13 @@ var (
 		"CVE-2019-12255", "CVE-2019-12261", "CVE-2019-12263", "CVE-2020-17437", "CVE-2021-31400")
 
 	ReasonReserved = repaired("tcp.reserved-cleared", "tcp.reserved", "9293 §3.1", "reserved bits are cleared", "none known", "")
-	ReasonUrgent   = repaired("tcp.urgent-removed", "tcp.urgent", "6093 §3",
+	ReasonClient   = refused("tcp.client", "ip.source", "9293 §3.10.7.2",
+		"a connection of a client that is not in clients, or is in refuse_clients",
+		"clients that the lists do not know yet", `modules: {tcp: {clients: [NETWORK, "@NAME"]}}`)
+	ReasonNoData = refused("tcp.no-data", "ip.source", "9293 §3.10.7.2",
+		"a data module that says who may open connections is not loaded any more",
+		"every client, after `promethos module unload` of that data module", "promethos module load")
+	ReasonUrgent = repaired("tcp.urgent-removed", "tcp.urgent", "6093 §3",
 		"URG and the urgent pointer are never sent; the data stays in line",
 		"telnet and rlogin interrupts", "reasons: {tcp.urgent-removed: monitor}",
 		"CVE-2019-12255", "CVE-2019-12261", "CVE-2019-12263", "CVE-2020-17437", "CVE-2021-31400")

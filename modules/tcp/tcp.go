@@ -34,12 +34,11 @@ func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
 		Level: ppf.LevelPacket, Layer: 4,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			c := b.Settings.(*Config)
-			t := NewTracker(c, b.Instance.Since, m.store, nil)
-			if b.Instance.Handshake() != ppf.HandshakeCookie {
-				return t, nil
+			t, err := NewTracker(host, b, m.store, nil)
+			if err != nil || b.Instance.Handshake() != ppf.HandshakeCookie {
+				return t, err
 			}
-			return t, t.useCookies(c)
+			return t, t.useCookies(b.Settings.(*Config))
 		},
 	})
 }
@@ -86,6 +85,8 @@ type Tracker struct {
 	budget         *budget
 	store          *Store
 	translator     Translator
+	host           *ppf.ModuleHost
+	clients        *ppf.ClientLists // nil: everybody
 }
 
 var (
@@ -95,11 +96,16 @@ var (
 	_ ppf.NumberTranslator = (*Tracker)(nil)
 )
 
-// NewTracker makes a tracker. since is when its instance was made, the start of
-// the grace period, in nanoseconds since 1970; store is the module's; translator
-// may be nil.
-func NewTracker(c *Config, since int64, store *Store, translator Translator) *Tracker {
+// NewTracker makes a tracker for an instance, with settings that are a Config. store is
+// the module's, whose host is host; translator may be nil.
+func NewTracker(host *ppf.ModuleHost, b ppf.Binding, store *Store, translator Translator) (*Tracker, error) {
+	c, since := b.Settings.(*Config), b.Instance.Since // the start of the grace period
+	clients, err := host.ClientLists(c.Clients, c.RefuseClients)
+	if err != nil {
+		return nil, err
+	}
 	t := &Tracker{
+		host: host, clients: clients,
 		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax), mssClamp: c.MSSClamp,
 		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, carried: optionBits(c.Options), store: store, translator: translator,
 		retransmit: c.Retransmit, budget: newBudget(c),
@@ -118,7 +124,7 @@ func NewTracker(c *Config, since int64, store *Store, translator Translator) *Tr
 	default:
 		t.adoptUntil = since + int64(c.Adopt)
 	}
-	return t
+	return t, nil
 }
 
 // Process handles TCP segments, fragments of them, and ICMP errors about them;
@@ -312,10 +318,20 @@ func (h *History) refuse(x *ppf.Exchange, r ppf.Reason, value uint64, seg *segme
 	return x.Refuse(r, value)
 }
 
+// UsesData reports whether a data module says who may open connections.
+func (t *Tracker) UsesData(name string) bool { return t.clients.UsesData(name) }
+
 // begin makes the connection of a segment that belongs to none, or whose SYN
 // begins a new one on ports that the client uses again (RFC 6191). back is the
 // cookie that the segment brought, which makes it the SYN; nil for none.
 func (t *Tracker) begin(x *ppf.Exchange, flags packet.TCPFlags, seg *segment, back *cookie) (ppf.Verdict, bool) {
+	if may, known := t.clients.Judge(t.host, x.Client()); !may {
+		r := ReasonClient
+		if !known {
+			r = ReasonNoData
+		}
+		return x.Refuse(r, uint64(flags)), true
+	}
 	if back != nil {
 		back.toSYN(x, seg)
 	} else if seg.ev == evSyn {

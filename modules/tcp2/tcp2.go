@@ -47,7 +47,7 @@ func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
 		Level: ppf.LevelPacket, Layer: 3, ExchangesAddress: true,
 		Settings: func() any { return tcp.DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
-			return tcp.NewTracker(b.Settings.(*tcp.Config), b.Instance.Since, m.store, &exchanger{b.Env}), nil
+			return tcp.NewTracker(host, b, m.store, &exchanger{b.Env})
 		},
 	})
 }

@@ -107,6 +107,7 @@ type Bench struct {
 	Engine *ppf.Engine
 	// Emitted are the extra packets.
 	Emitted [][]byte
+	data    map[string]*ppf.Data // of data modules
 }
 
 // New makes an engine with the given instances; a problem fails the test.
