@@ -100,33 +100,3 @@ func (h *Host) shortConnection(ctx context.Context, addr string, seed uint64, si
 func closeWith(ctx context.Context, c net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 }
-
-// RoundTrips sends messages of size bytes to a StartEcho server for d, one after
-// the other on one connection, and gives how long each was under way there and
-// back, sorted. There is at least one.
-func (h *Host) RoundTrips(ctx context.Context, addr string, d time.Duration, size int) ([]time.Duration, error) {
-	c, err := h.Dial(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("round trips: %w", err)
-	}
-	defer c.Close()
-	defer closeWith(ctx, c)()
-	message, answer := make([]byte, size), make([]byte, size)
-	var took []time.Duration
-	for end := time.Now().Add(d); len(took) == 0 || time.Now().Before(end); {
-		message[0]++
-		began := time.Now()
-		if _, err := c.Write(message); err != nil {
-			return nil, fmt.Errorf("round trips: %w", err)
-		}
-		if _, err := io.ReadFull(c, answer); err != nil {
-			return nil, fmt.Errorf("round trips: %w", err)
-		}
-		took = append(took, time.Since(began))
-		if !bytes.Equal(message, answer) {
-			return nil, fmt.Errorf("round trips: echo: %w", ErrCorrupt)
-		}
-	}
-	slices.Sort(took)
-	return took, nil
-}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,34 @@ func TestUDPEcho(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestOneWays: both directions have as many messages, and a server that does not keep
+// to the clock's protocol is noticed.
+func TestOneWays(t *testing.T) {
+	l := up(t, Options{})
+	any4 := net.JoinHostPort(l.Server.IPv4.String(), "0")
+	s, err := l.Server.StartClock(t.Context(), any4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := l.Client.OneWays(t.Context(), s.Addr, 10*time.Millisecond)
+	if err != nil || len(w.Up) == 0 || len(w.Up) != len(w.Down) || !slices.IsSorted(w.Up) || !slices.IsSorted(w.Down) || w.Up[0] < 0 || w.Down[0] < 0 {
+		t.Errorf("OneWays: got %d and %d, %v", len(w.Up), len(w.Down), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	echo, err := l.Server.StartEcho(t.Context(), any4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Client.OneWays(t.Context(), echo.Addr, 0); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("OneWays to a server without a clock: got %v, want ErrCorrupt", err)
+	}
+	if err := echo.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

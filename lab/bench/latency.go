@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/promethos/promethos/lab"
 )
 
-// latency compares how long small messages travel, one way, with plain
-// forwarding: half of a round trip to the echo server.
+// latency compares how long small messages travel in each direction, over netfilter's
+// hooks with plain forwarding, and over a wire with a bridge of the kernel.
 func latency(ctx context.Context, o Options) (r *Result, err error) {
 	r = &Result{Bench: "latency"}
 	sites, err := newSites(ctx, o.Program, "", "tcp")
@@ -16,37 +18,66 @@ func latency(ctx context.Context, o Options) (r *Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	for _, percent := range []int{50, 99} {
-		row, err := measure(Row{Name: fmt.Sprintf("tcp, one way, p%d", percent), Against: plain, Unit: "s", less: true}, o.Runs,
-			sites["tcp"].oneWay(ctx, percent, o.Duration), sites[""].oneWay(ctx, percent, o.Duration))
-		if err != nil {
-			return r, err
-		}
-		added := Row{Name: fmt.Sprintf("added by tcp, one way, p%d", percent), Against: "50 µs", Unit: "s", less: true}
-		at := 0
-		added, err = measure(added, o.Runs, func() (float64, error) {
-			run := row.Runs[at]
-			at++
-			return run[0] - run[1], nil
-		}, func() (float64, error) { return latencyTarget.Seconds(), nil })
-		if err != nil {
-			return r, err
-		}
-		r.Rows = append(r.Rows, row, added)
+	if err := r.ways(ctx, o, "tcp", plain, sites["tcp"], sites[""]); err != nil {
+		return r, err
 	}
-	return r, nil
+	wire, bridge, err := wireAndBridge(ctx, o.Program)
+	defer func() { err = errors.Join(err, wire.close(), bridge.close()) }()
+	if err != nil {
+		return r, err
+	}
+	return r, r.ways(ctx, o, "tcp on a wire", kernelBridge, wire, bridge)
 }
 
 // latencyTarget is what the proxy may add to the median in each direction.
 const latencyTarget = 50 * time.Microsecond
 
-// oneWay measures half of a percentile of round trips, in seconds.
-func (s *site) oneWay(ctx context.Context, percent int, d time.Duration) func() (float64, error) {
-	return func() (float64, error) {
-		trips, err := s.lab.Client.RoundTrips(ctx, s.short.Addr, d, shortBytes)
-		if err != nil {
-			return 0, err
+// percents are the percentiles that are told.
+var percents = [...]int{50, 99}
+
+// ways adds rows of one kind of proxy, for each direction and percentile.
+func (r *Result) ways(ctx context.Context, o Options, name, against string, ours, baseline *site) error {
+	var runs [][2]lab.Ways
+	for range o.Runs {
+		var run [2]lab.Ways
+		for i, s := range []*site{ours, baseline} {
+			var err error
+			if run[i], err = s.lab.Client.OneWays(ctx, s.clock.Addr, o.Duration); err != nil {
+				return fmt.Errorf("bench %s: %w", name, err)
+			}
 		}
-		return trips[len(trips)*percent/100].Seconds() / 2, nil
+		runs = append(runs, run)
 	}
+	for _, direction := range []struct {
+		name string
+		of   func(lab.Ways) []time.Duration
+	}{{"client to server", func(w lab.Ways) []time.Duration { return w.Up }}, {"server to client", func(w lab.Ways) []time.Duration { return w.Down }}} {
+		for _, percent := range percents {
+			// again gives what was measured, run by run.
+			again := func(value func([2]lab.Ways) float64) func() (float64, error) {
+				at := 0
+				return func() (float64, error) {
+					at++
+					return value(runs[at-1]), nil
+				}
+			}
+			of := func(run [2]lab.Ways, i int) float64 {
+				list := direction.of(run[i])
+				return list[len(list)*percent/100].Seconds()
+			}
+			label := fmt.Sprintf("%s, %s, p%d", name, direction.name, percent)
+			row, err := measure(Row{Name: label, Against: against, Unit: "s", less: true}, o.Runs,
+				again(func(run [2]lab.Ways) float64 { return of(run, 0) }), again(func(run [2]lab.Ways) float64 { return of(run, 1) }))
+			if err != nil {
+				return err
+			}
+			added, err := measure(Row{Name: "added by " + label, Against: "50 µs", Unit: "s", less: true}, o.Runs,
+				again(func(run [2]lab.Ways) float64 { return of(run, 0) - of(run, 1) }), func() (float64, error) { return latencyTarget.Seconds(), nil })
+			if err != nil {
+				return err
+			}
+			r.Rows = append(r.Rows, row, added)
+		}
+	}
+	return nil
 }

@@ -18,6 +18,7 @@ type site struct {
 	lab   *lab.Lab
 	bulk  *lab.StreamServer
 	short *lab.StreamServer
+	clock *lab.StreamServer
 	proxy *lab.Proxy
 }
 
@@ -54,6 +55,9 @@ func openSite(ctx context.Context, o lab.Options, middle func(*site) error) (s *
 	if s.short, err = s.lab.Server.StartEcho(ctx, anyPort); err != nil {
 		return s, err
 	}
+	if s.clock, err = s.lab.Server.StartClock(ctx, anyPort); err != nil {
+		return s, err
+	}
 	return s, middle(s)
 }
 
@@ -83,11 +87,14 @@ func (all sites) close() error {
 }
 
 func (s *site) close() error {
+	if s == nil {
+		return nil
+	}
 	var errs []error
 	if s.proxy != nil {
 		errs = append(errs, s.proxy.Stop())
 	}
-	for _, server := range []*lab.StreamServer{s.bulk, s.short} {
+	for _, server := range []*lab.StreamServer{s.bulk, s.short, s.clock} {
 		if server != nil {
 			errs = append(errs, server.Close())
 		}
