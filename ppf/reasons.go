@@ -52,11 +52,14 @@ var (
 	ReasonClientSessions = newReason(ReasonInfo{Name: "stream.limit-client", Field: "connections",
 		Doc:   "the client has as many connections as the limit per address (per /64 of IPv6) allows; the client is reset",
 		Trips: "many users behind one address (NAT)", Relax: "modules: {relay: {client_connections: N}}, and http and https the same"})
-	// ReasonPending and ReasonClientPending bound what a server and a client may
+	// ReasonPending, ReasonPendingUnasked and ReasonClientPending bound what a server and a client may
 	// have coming about.
 	ReasonPending = newReason(ReasonInfo{Name: "stream.pending", Field: "connections",
-		Doc:   "as many connections to the server are coming about as the limit allows; the client's SYN is dropped, and with handshake: first the function is told that there is no connection",
+		Doc:   "as many connections to the server are coming about as the limit allows, and none of them waits for its client; the client's SYN is dropped, and with handshake: first the function is told that there is no connection",
 		Trips: "many clients at once, and a server that accepts slowly", Relax: "pending: N"})
+	ReasonPendingUnasked = newReason(ReasonInfo{Name: "stream.pending-unasked", Class: packet.Rewritten, Field: "connections", RFC: "4987 §3.5",
+		Doc:   "as many connections to the server are coming about as the limit allows, and it has accepted some whose clients have not said more yet: the client completes its handshake before the server is asked, as with handshake: first, and takes the place of one of them then",
+		Trips: "many clients at once, or a flood of SYNs", Relax: "pending: N"})
 	ReasonClientPending = newReason(ReasonInfo{Name: "stream.pending-client", Field: "connections", RFC: "4987 §3.1",
 		Doc:   "half of the connections to the server that may be coming about are of this client (of its /64 of IPv6); its SYN is dropped",
 		Trips: "many users behind one address (NAT) at once", Relax: "pending: N"})
@@ -65,7 +68,7 @@ var (
 		Doc:   "the server, or a router before it, refused the connection or did not answer; the client gets the same",
 		Trips: "a server that is down or slow", Relax: "handshake: first"})
 	ReasonUnclaimed = newReason(ReasonInfo{Name: "stream.unclaimed", Field: "client", RFC: "4987 §2",
-		Doc:   "the server had accepted, and the client did not complete its own handshake; the server's connection is reset",
+		Doc:   "the server had accepted, and the client did not complete its own handshake, or not before others needed its place; the server's connection is reset",
 		Trips: "clients that give up, and SYNs with addresses that are not their sender's", Relax: "handshake: first"})
 	// ReasonDrain is a stream that outlasted its listener.
 	ReasonDrain = newReason(ReasonInfo{Name: "stream.drain", Field: "connections",

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -46,8 +47,9 @@ type tuple struct{ client, server netip.AddrPort }
 type handshakes struct {
 	asking   map[tuple]bool // the server is being asked
 	waiting  map[tuple]*waiting
-	byServer map[netip.AddrPort]int // pending ones
-	byClient map[party]int          // those of SYNs
+	oldest   map[netip.AddrPort]*list.List // of waiting, the one that waits longest first
+	byServer map[netip.AddrPort]int        // pending ones
+	byClient map[party]int                 // those of SYNs
 }
 
 // party is a client, or its network, and a server.
@@ -58,9 +60,12 @@ type party struct {
 
 // waiting is a server's connection whose client has not completed its own.
 type waiting struct {
+	key   tuple
+	ends  *ppf.Ends
 	conn  net.Conn
 	late  *time.Timer
 	leave func()
+	place *list.Element
 }
 
 // Ask decides a client's SYN, at once or when its server has answered: reply is
@@ -88,6 +93,13 @@ func (t *Transparent) Ask(client, server netip.AddrPort, zoned bool, reply func(
 	from := party{ppf.ClientNetwork(client.Addr()), server}
 	reason := ppf.Reason(0)
 	switch {
+	case t.byServer[server] >= ends.Pending && t.oldest[server] != nil:
+		// The server accepts, and what waits may be of clients that are none: one that
+		// completes its handshake is.
+		t.mu.Unlock()
+		t.count(ends, key, ppf.ReasonPendingUnasked, ppf.DoRepair)
+		reply(Admit)
+		return
 	case t.byServer[server] >= ends.Pending:
 		reason = ppf.ReasonPending
 	case t.byClient[from] >= max(1, ends.Pending/2):
@@ -95,7 +107,7 @@ func (t *Transparent) Ask(client, server netip.AddrPort, zoned bool, reply func(
 	}
 	if reason != 0 {
 		t.mu.Unlock()
-		t.count(ends, key, reason)
+		t.count(ends, key, reason, ppf.DoRefuse)
 		reply(Silence)
 		return
 	}
@@ -124,24 +136,32 @@ func (t *Transparent) ask(key tuple, ends *ppf.Ends, zoned bool, leave func()) A
 			ppf.Abort(conn)
 			return Silence
 		}
-		t.count(ends, key, ppf.ReasonUnreachable)
+		t.count(ends, key, ppf.ReasonUnreachable, ppf.DoRefuse)
 		return answerTo(err)
 	}
-	w := &waiting{conn: conn, leave: leave}
+	w := &waiting{key: key, ends: ends, conn: conn, leave: leave}
 	w.late = time.AfterFunc(claimTime, func() {
 		t.mu.Lock()
-		late := t.waiting[key] == w
-		if late {
-			t.unwait(key)
-		}
-		t.mu.Unlock()
-		if late {
-			ppf.Abort(conn)
-			t.count(ends, key, ppf.ReasonUnclaimed)
+		defer t.mu.Unlock()
+		if t.waiting[key] == w {
+			t.giveUp(w)
 		}
 	})
 	t.waiting[key] = w
+	line := t.oldest[key.server]
+	if line == nil {
+		line = list.New()
+		t.oldest[key.server] = line
+	}
+	w.place = line.PushBack(w)
 	return Admit
+}
+
+// giveUp resets a server's connection whose client has not come; mu is held.
+func (t *Transparent) giveUp(w *waiting) {
+	t.unwait(w.key)
+	ppf.Abort(w.conn)
+	t.count(w.ends, w.key, ppf.ReasonUnclaimed, ppf.DoRefuse)
 }
 
 // answerTo tells a client what its server, or a router before it, has told us.
@@ -176,13 +196,21 @@ func (t *Transparent) unwait(key tuple) {
 	w.late.Stop()
 	w.leave()
 	delete(t.waiting, key)
+	line := t.oldest[key.server]
+	if line.Remove(w.place); line.Len() == 0 {
+		delete(t.oldest, key.server)
+	}
 }
 
 // enter counts a connection in that a function opens to the server, as long as it
-// is coming about.
+// is coming about. Its client is there: of those whose clients have not come, the one
+// that waits longest gives way.
 func (t *Transparent) enter(key tuple, ends *ppf.Ends) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if line := t.oldest[key.server]; line != nil && t.byServer[key.server] >= ends.Pending {
+		t.giveUp(line.Front().Value.(*waiting))
+	}
 	if t.byServer[key.server] >= ends.Pending {
 		return ErrPending
 	}
@@ -202,10 +230,10 @@ func less[K comparable](m map[K]int, k K) {
 	}
 }
 
-// count counts a reason for a connection that has no session.
-func (t *Transparent) count(ends *ppf.Ends, key tuple, r ppf.Reason) {
+// count counts a reason for a connection that has no session, and what it led to.
+func (t *Transparent) count(ends *ppf.Ends, key tuple, r ppf.Reason, do ppf.Do) {
 	if s, err := t.engine.NewSession(ends.Instance, nil, key.client, key.server, nil); err == nil {
-		s.Count(r, ppf.DoRefuse)
+		s.Count(r, do)
 	}
 }
 
@@ -237,7 +265,7 @@ func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
 		c.Close()
 	}
 	if err := u.t.enter(u.key, u.ends); err != nil {
-		u.t.count(u.ends, u.key, ppf.ReasonPending)
+		u.t.count(u.ends, u.key, ppf.ReasonPending, ppf.DoRefuse)
 		return nil, err
 	}
 	defer u.t.leave(u.key)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 
 	"github.com/promethos/promethos/config"
@@ -130,7 +131,8 @@ func TestHandshake(t *testing.T) {
 }
 
 // TestHandshakePending: what waits for its client counts as coming about, for functions
-// that connect later, too, and is reset at the end.
+// that connect later, too. A client that comes takes the place of one that has not, and
+// where none waits there is no place.
 func TestHandshakePending(t *testing.T) {
 	tr, e := asker(t, ppf.Ends{Instance: "front", Honest: true, Pending: 1})
 	l, server := listen(t, "127.0.0.1")
@@ -143,15 +145,44 @@ func TestHandshakePending(t *testing.T) {
 	}
 	defer c.Close()
 	client := free(t, "127.0.0.1")
-	if got := asked(tr, client, server); got != Silence || counted(e, ppf.ReasonPending) != 1 {
-		t.Errorf("beyond the limit: got answer %d, %d counted", got, counted(e, ppf.ReasonPending))
+	if got := asked(tr, client, server); got != Admit || counted(e, ppf.ReasonPendingUnasked) != 1 {
+		t.Errorf("beyond the limit: got answer %d, %d counted", got, counted(e, ppf.ReasonPendingUnasked))
 	}
 	up := &upstream{t: tr, key: tuple{client, server}, ends: tr.accepting(client, server)}
-	if _, err := up.dial(t.Context()); !errors.Is(err, ErrPending) || counted(e, ppf.ReasonPending) != 2 {
-		t.Errorf("beyond the limit: got %v, %d counted, want ErrPending", err, counted(e, ppf.ReasonPending))
+	own, err := up.dial(t.Context())
+	if err != nil || counted(e, ppf.ReasonUnclaimed) != 1 {
+		t.Fatalf("a client that has come: got %v, %d gave way", err, counted(e, ppf.ReasonUnclaimed))
 	}
+	defer own.Close()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection that gave way: got %v, want a reset", err)
+	}
+	if n := len(tr.byServer) + len(tr.waiting) + len(tr.oldest); n > 0 {
+		t.Errorf("%d entries are left", n)
+	}
+	if err := tr.enter(tuple{client, server}, up.ends); err != nil {
+		t.Fatal(err)
+	}
+	if got := asked(tr, free(t, "127.0.0.1"), server); got != Silence || counted(e, ppf.ReasonPending) != 1 {
+		t.Errorf("while another one is coming about: got answer %d, %d counted", got, counted(e, ppf.ReasonPending))
+	}
+	if _, err := up.dial(t.Context()); !errors.Is(err, ErrPending) || counted(e, ppf.ReasonPending) != 2 {
+		t.Errorf("while another one is coming about: got %v, %d counted, want ErrPending", err, counted(e, ppf.ReasonPending))
+	}
+	tr.leave(tuple{client, server})
+	if got := asked(tr, free(t, "127.0.0.1"), server); got != Admit {
+		t.Fatalf("got answer %d, want %d", got, Admit)
+	}
+	if _, err := l.Accept(); err != nil { // that of the client that has come
+		t.Fatal(err)
+	}
+	last, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
 	tr.Close()
-	if _, err := c.Read(make([]byte, 1)); err == nil {
+	if _, err := last.Read(make([]byte, 1)); err == nil {
 		t.Error("a connection whose client did not come goes on")
 	}
 	if got := asked(tr, client, server); got != Silence {

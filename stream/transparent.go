@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ type acceptor struct {
 // connection; Run begins to accept. The error wraps ErrNoTransparent.
 func OpenTransparent(e *ppf.Engine, marks Marks, workers int) (_ *Transparent, err error) {
 	t := &Transparent{engine: e, accepting: e.Accepting, marks: marks, open: map[*ppf.Session]*ppf.Ends{}, tuples: map[tuple]int{}, ended: make(chan struct{}, 1)}
-	t.handshakes = handshakes{asking: map[tuple]bool{}, waiting: map[tuple]*waiting{}, byServer: map[netip.AddrPort]int{}, byClient: map[party]int{}}
+	t.handshakes = handshakes{asking: map[tuple]bool{}, waiting: map[tuple]*waiting{}, oldest: map[netip.AddrPort]*list.List{}, byServer: map[netip.AddrPort]int{}, byClient: map[party]int{}}
 	t.life, t.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
