@@ -39,7 +39,8 @@ func newExplain(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use: "explain", Short: "tell what becomes of an HTTP message on standard input", Args: cobra.NoArgs,
 		Long: `Tell what becomes of an HTTP message on standard input: verdict, reason, RFC section, offset of the octet,
-the setting that relaxes it, and the octets that would be sent. The exit status is 1 for a refused message.`,
+the setting that relaxes it, and the octets that would be sent. Requests that follow on the connection are explained too, up to one
+that is refused; --json tells of the first. The exit status is 1 for a refused message.`,
 		RunE: func(*cobra.Command, []string) error { return runExplain(g, o, os.Stdin, os.Stdout) },
 	}
 	c.Flags().StringVarP(&o.path, "config", "c", "", "`file` with the instance whose settings count; without it, the defaults")
@@ -64,7 +65,10 @@ func runExplain(g *global, o explainOptions, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	var x *http.Explanation
+	if len(raw) == 0 {
+		return usageError{errors.New("explain: there is nothing on standard input (promethos explain < request.raw)")}
+	}
+	var list []*http.Explanation
 	if o.response {
 		var request []byte
 		if o.request != "" {
@@ -72,22 +76,52 @@ func runExplain(g *global, o explainOptions, in io.Reader, out io.Writer) error 
 				return fmt.Errorf("explain: %w", err)
 			}
 		}
-		x, err = e.Response(request, raw)
+		list, err = explained(e.Response(request, raw))
 	} else {
-		x, err = e.Request(raw)
+		list, err = explainRequests(e, raw)
 	}
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
 	if g.json {
-		err = printJSON(out, x)
+		err = printJSON(out, list[0])
 	} else {
-		err = printExplanation(out, x)
+		err = printExplanations(out, list)
 	}
-	if err == nil && x.Verdict == "refused" {
+	if err == nil && list[len(list)-1].Verdict == "refused" {
 		return silentError{exitFailed}
 	}
 	return err
+}
+
+func explained(x *http.Explanation, err error) ([]*http.Explanation, error) {
+	return []*http.Explanation{x}, err
+}
+
+// explainRequests explains a request and those that follow it on the connection.
+func explainRequests(e *http.Explainer, raw []byte) (list []*http.Explanation, err error) {
+	for more := true; more; {
+		x, err := e.Request(raw)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+		more = x.Behind > 0 && x.Verdict != "refused"
+		raw = raw[len(raw)-x.Behind:]
+	}
+	return list, nil
+}
+
+func printExplanations(out io.Writer, list []*http.Explanation) error {
+	for i, x := range list {
+		if err := printExplanation(out, x); err != nil {
+			return err
+		}
+		if i+1 < len(list) {
+			fmt.Fprintf(out, "\n%d octets are behind it, which begin the next request:\n\n", x.Behind)
+		}
+	}
+	return nil
 }
 
 // newExplainer takes the settings of an instance.

@@ -24,6 +24,9 @@ type Explanation struct {
 	Sent []byte `json:"sent"`
 	// Answer is what the client gets in place of a refused request's response.
 	Answer []byte `json:"answer,omitempty"`
+	// Behind is how many octets follow a request that is sent: the next one. Behind a
+	// body that is longer than the buffer they are not counted.
+	Behind int `json:"behind,omitempty"`
 }
 
 // Finding is one thing found in a message.
@@ -94,7 +97,7 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 	}
 	serve(link{
 		conn: client, client: netip.MustParseAddrPort("192.0.2.1:1024"), server: netip.MustParseAddrPort("192.0.2.2:80"), env: e.Env,
-		mode: e.Mode, do: e.Do, note: note, functions: e.Functions, report: func(string, ...any) {},
+		mode: e.Mode, do: e.Do, behind: func(n int) { x.Behind = n + len(client.in) }, note: note, functions: e.Functions, report: func(string, ...any) {},
 		dial: func(context.Context) (net.Conn, error) {
 			if server.dialled {
 				return nil, fmt.Errorf("one message is explained: %w", io.EOF)

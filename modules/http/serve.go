@@ -35,6 +35,7 @@ type link struct {
 	note      func(Defect, ppf.Do, *Request) // counts what was found and what became of it
 	report    func(format string, args ...any)
 	tally     tally
+	behind    func(n int) // is told how much was read behind a request that is held as a whole; nil: nobody asks
 }
 
 // connection is a client's connection and its own connection to the server.
@@ -192,6 +193,9 @@ func (c *connection) exchange() bool {
 	whole, ok := c.hold()
 	if !ok {
 		return false
+	}
+	if whole && c.link.behind != nil {
+		c.link.behind(len(c.in.unread()))
 	}
 	again := c.forward(whole)
 	return again && !c.req.framing.close
