@@ -109,7 +109,9 @@ func TestHTTPVolume(t *testing.T) {
 
 // TestHTTPLoad: wrk runs for as long as PROMETHOS_SOAK says against http on a
 // listener, http in front of the server's own address, and https: each request is
-// answered, and descriptors and memory stay what they are after five seconds.
+// answered, descriptors stay what they are after five seconds, and memory within what
+// the collector lets it be: thrice what lives, which a few octets of garbage in a
+// request come to in some minutes.
 func TestHTTPLoad(t *testing.T) {
 	long := soak(t)
 	if long == 0 {
@@ -156,7 +158,7 @@ func TestHTTPLoad(t *testing.T) {
 	load(long)
 	after, used := d.usage(t)
 	t.Logf("%d descriptors and %d kB of memory, after five seconds %d and %d", after, used, descriptors, memory)
-	if after > descriptors+2 || used > memory*5/4 {
+	if after > descriptors+2 || used > 3*memory {
 		t.Error("they are more")
 	}
 	for _, r := range d.reasons(t) {

@@ -306,6 +306,41 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// TestAllocs: a request over connections that stay costs ten allocations at most, those of
+// the client's TLS counted too. They are two, a reader of crypto/tls at each end; under
+// the race detector pools lose what they hold.
+func TestAllocs(t *testing.T) {
+	r := newRig(t, "[https, http]", "")
+	const request, answer = "GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n", "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 5\r\n\r\nhello"
+	client := r.mustDial(r.trust("web", "www.example.com"))
+	go func() {
+		c, err := r.server.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		in, out := make([]byte, 4096), []byte(answer)
+		for {
+			if _, err := c.Read(in); err != nil {
+				return
+			}
+			c.Write(out)
+		}
+	}()
+	out, in := []byte(request), make([]byte, len(answer))
+	got := testing.AllocsPerRun(500, func() {
+		if _, err := client.Write(out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(client, in); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if string(in) != answer || got > 10 {
+		t.Errorf("%v allocations for a request, answered with %q", got, in)
+	}
+}
+
 // TestEnds: close_notify is a FIN and the other way round; what is cut is cut on
 // the other side.
 func TestEnds(t *testing.T) {
