@@ -107,6 +107,10 @@ type TCP struct {
 	// within the path MTU: where the aligned layout is longer than the limit,
 	// options are packed, which is never longer than what was received.
 	OptionLimit int
+	// OptionLen is how many bytes the options take, a multiple of 4 up to 40, for a
+	// header whose length is signed; 0: as many as they need. Where they need
+	// more the header cannot be sent.
+	OptionLen int
 	Options     TCPOptions
 }
 
@@ -116,7 +120,14 @@ func (h *TCP) check() (l optionLayout, err error) {
 	if h.Flags&URG != 0 {
 		return optionLayout{}, ErrValue
 	}
-	return h.Options.layout(h.OptionLimit)
+	if h.OptionLen == 0 {
+		return h.Options.layout(h.OptionLimit)
+	}
+	if l, err = h.Options.layout(h.OptionLen); err == nil && (l.n > h.OptionLen || h.OptionLen > TCPMaxOptions || h.OptionLen%4 != 0) {
+		err = ErrTooLong
+	}
+	l.n = h.OptionLen
+	return l, err
 }
 
 // encode writes the header. sum is that of payload and pseudo header.

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -27,6 +28,8 @@ const (
 	maxFastOpen    = 16 // bytes of a cookie (RFC 7413 §4.1.1)
 	minFastOpen    = 4
 	tcpMD5Len      = 16 // RFC 2385 §3.0
+	minTCPAO       = 2  // two identifiers of keys (RFC 5925 §2.2)
+	maxSignature   = 22 // bytes behind kind and length: these, and the longest code that Linux makes
 	tcpTimestamps  = 8
 	tcpSACKBlock   = 8
 	optionOverhead = 2 // kind and length
@@ -35,8 +38,8 @@ const (
 // TCPOptionSet is a set of options.
 type TCPOptionSet uint16
 
-// The options that are told apart. MD5, AO, MPTCP, AccECN and the rest are
-// recognised, but carry no value here and are never written.
+// The options that are told apart. MPTCP, AccECN and the rest are recognised, but
+// carry no value here and are never written; MD5 and AO only where one of them is set.
 const (
 	OptMSS TCPOptionSet = 1 << iota
 	OptWScale
@@ -79,6 +82,11 @@ type TCPOptions struct {
 	SACK         [maxSACK]SACKBlock
 	TSVal, TSEcr uint32
 	FastOpen     [maxFastOpen]byte
+	// Signature is what MD5 or AO says, which only the holder of a key can make; it is
+	// written for the one of them in Has, before all other options, where its
+	// length fits.
+	Signature    [maxSignature]byte
+	SignatureLen uint8
 }
 
 // ParseOptions reads the options into o. It refuses lengths that contradict the
@@ -86,7 +94,7 @@ type TCPOptions struct {
 // before. Values whose bit in Has is not set are left as they were. Nothing
 // behind an end-of-options mark is looked at.
 func (v TCPView) ParseOptions(o *TCPOptions) Reason {
-	o.Has, o.NumSACK = 0, 0
+	o.Has, o.NumSACK, o.SignatureLen = 0, 0, 0
 	b := v.Options()
 	for len(b) > 0 {
 		kind := b[0]
@@ -174,10 +182,14 @@ func (o *TCPOptions) parse(kind uint8, v []byte) (TCPOptionSet, Reason) {
 		if len(v) != tcpMD5Len {
 			return 0, ReasonTCPOptionSize
 		}
+		o.SignatureLen = uint8(copy(o.Signature[:], v))
 		return OptMD5, ReasonNone
 	case tcpOptAO:
-		if len(v) < 2 {
+		if len(v) < minTCPAO {
 			return 0, ReasonTCPOptionSize
+		}
+		if len(v) <= maxSignature {
+			o.SignatureLen = uint8(copy(o.Signature[:], v))
 		}
 		return OptAO, ReasonNone
 	case tcpOptMPTCP:
@@ -194,6 +206,21 @@ func validFastOpen(n int) bool {
 	return n == 0 || n >= minFastOpen && n <= maxFastOpen && n%2 == 0
 }
 
+// signature gives kind and length of the option that signs the segment, 0 for none.
+func (o *TCPOptions) signature() (kind uint8, n int) {
+	switch n = int(o.SignatureLen); o.Has & (OptMD5 | OptAO) {
+	case OptMD5:
+		if n == tcpMD5Len {
+			return tcpOptMD5, n
+		}
+	case OptAO:
+		if n >= minTCPAO && n <= maxSignature {
+			return tcpOptAO, n
+		}
+	}
+	return 0, 0
+}
+
 // optionLayout says how options are written.
 type optionLayout struct {
 	n      int  // bytes, a multiple of 4, at most TCPMaxOptions
@@ -203,7 +230,7 @@ type optionLayout struct {
 // layout chooses the aligned layout, as Linux writes options, where it fits into
 // limit bytes (0: TCPMaxOptions), and the packed one where that is shorter.
 func (o *TCPOptions) layout(limit int) (optionLayout, error) {
-	if o.Has&optSendable == 0 {
+	if kind, _ := o.signature(); kind == 0 && o.Has&optSendable == 0 {
 		return optionLayout{}, nil
 	}
 	if o.Has&OptSACK != 0 && (o.NumSACK == 0 || o.NumSACK > maxSACK) || o.Has&OptFastOpen != 0 && !validFastOpen(int(o.FastOpenLen)) {
@@ -235,6 +262,9 @@ func (o *TCPOptions) size(packed bool) int {
 			n = (n + 3) &^ 3
 		}
 	}
+	if kind, length := o.signature(); kind != 0 {
+		add(optionOverhead + length)
+	}
 	if o.Has&OptMSS != 0 {
 		add(optionOverhead + 2)
 	}
@@ -262,11 +292,19 @@ func (o *TCPOptions) size(packed bool) int {
 }
 
 // encode writes the options into b, which has exactly the layout's length, in
-// the order of Linux (net/ipv4/tcp_output.c, tcp_options_write): MSS,
+// the order of Linux (net/ipv4/tcp_output.c, tcp_options_write): signature, MSS,
 // SACK-permitted, timestamps, window scale, SACK, Fast Open; and last the user
 // timeout, which Linux does not send.
 func (o *TCPOptions) encode(b []byte, packed bool) {
 	w := optionWriter{b, packed}
+	switch kind, n := o.signature(); kind {
+	case tcpOptMD5:
+		w.align(2)
+		copy(w.next(kind, n), o.Signature[:n])
+	case tcpOptAO:
+		copy(w.next(kind, n), o.Signature[:n])
+		w.align(-(optionOverhead + n) & 3)
+	}
 	if o.Has&OptMSS != 0 {
 		binary.BigEndian.PutUint16(w.next(tcpOptMSS, 2), o.MSS)
 	}
@@ -355,4 +393,18 @@ func (o TCPOptions) String() string {
 		s = append(s, rest.String())
 	}
 	return strings.Join(s, ", ")
+}
+
+// SameOptions reports whether the options of h, as they are written, are those of a
+// received segment byte for byte.
+func (h *TCP) SameOptions(v TCPView) bool {
+	var b [TCPMaxOptions]byte
+	l, err := h.check()
+	if err != nil || l.n != len(v.Options()) {
+		return false
+	}
+	if l.n > 0 {
+		h.Options.encode(b[:l.n], l.packed)
+	}
+	return bytes.Equal(b[:l.n], v.Options())
 }

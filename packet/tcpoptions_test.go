@@ -2,6 +2,7 @@ package packet
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,8 +44,8 @@ func TestParseOptions(t *testing.T) {
 		{"Fast Open request", "22 02", TCPOptions{Has: OptFastOpen}},
 		{"Fast Open cookie", "22 06 01020304", TCPOptions{Has: OptFastOpen, FastOpenLen: 4, FastOpen: [16]byte{1, 2, 3, 4}}},
 		{"user timeout", "1c 04 8005", TCPOptions{Has: OptUserTimeout, UserTimeout: 0x8005}},
-		{"MD5", "13 12 000102030405060708090a0b0c0d0e0f", TCPOptions{Has: OptMD5}},
-		{"TCP-AO", "1d 10 0102 0304 05060708090a0b0c0d0e", TCPOptions{Has: OptAO}},
+		{"MD5", "13 12 000102030405060708090a0b0c0d0e0f", TCPOptions{Has: OptMD5, SignatureLen: 16, Signature: [22]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}}},
+		{"TCP-AO", "1d 10 0102 0304 05060708090a0b0c0d0e", TCPOptions{Has: OptAO, SignatureLen: 14, Signature: [22]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}}},
 		{"MPTCP twice", "1e 03 00 1e 04 10 00", TCPOptions{Has: OptMPTCP}},
 		{"AccECN", "ac 0b 000001000002000003 ae 05 000001", TCPOptions{Has: OptAccECN}},
 		{"unknown ones twice", "fd 02 fd 04 0000 09 02", TCPOptions{Has: OptOther}},
@@ -121,6 +122,15 @@ func TestEncodeOptions(t *testing.T) {
 	}{
 		{"none", TCPOptions{}, 0, ""},
 		{"only what cannot be sent", TCPOptions{Has: OptMD5 | OptAO | OptMPTCP | OptAccECN | OptOther}, 0, ""},
+		{
+			"MD5 and MSS", TCPOptions{Has: OptMD5 | OptMSS, MSS: 1460, SignatureLen: 16, Signature: [22]byte{1, 2, 3, 15: 16}}, 0,
+			"0101 1312 01020300000000000000000000000010 0204 05b4",
+		},
+		{
+			"TCP-AO and window scale", TCPOptions{Has: OptAO | OptWScale, WScale: 7, SignatureLen: 15, Signature: [22]byte{100, 101, 14: 9}}, 0,
+			"1d11 6465 00000000000000000000000009 010101 01 030307",
+		},
+		{"a signature of another length", TCPOptions{Has: OptMD5, SignatureLen: 14}, 0, ""},
 		{"timestamps", ts, 12, "0101 080a 00000001 00000002"},
 		{"timestamps, limit too small for any layout", ts, 4, "0101 080a 00000001 00000002"},
 		{"limit beyond 40 is 40", ts, 400, "0101 080a 00000001 00000002"},
@@ -246,5 +256,32 @@ func TestTCPOptionsString(t *testing.T) {
 	want := "mss 1, sack-permitted, timestamps 3 4, wscale 2, sack 5-6, sack 7-8, fast-open 00000000, user-timeout 9, MD5|AO|MPTCP|AccECN|other"
 	if got := o.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestOptionLen: a header whose length is signed keeps it, or cannot be sent.
+func TestOptionLen(t *testing.T) {
+	for length, err := range map[int]error{12: nil, 20: nil, 40: nil, 8: ErrTooLong, 44: ErrTooLong, 18: ErrTooLong} {
+		var out Out
+		out.SetIPv4(IPv4{Src: netip.MustParseAddr("192.0.2.1"), Dst: netip.MustParseAddr("192.0.2.2")})
+		h := TCP{Flags: ACK, OptionLen: length, Options: TCPOptions{Has: OptTimestamps, TSVal: 1, TSEcr: 2}}
+		out.SetTCP(h)
+		head, got := out.Encode(make([]byte, MaxHeaders))
+		if got != err {
+			t.Errorf("%d bytes: %v, want %v", length, got, err)
+		}
+		if got != nil {
+			continue
+		}
+		var p Packet
+		if r := p.Parse(LinkRawIP, head); r != ReasonNone || p.TCP().HeaderLen() != TCPMinLen+length {
+			t.Errorf("%d bytes: %x: %v", length, head, r)
+		}
+		if same := h.SameOptions(p.TCP()); !same {
+			t.Errorf("%d bytes: not the options that were written", length)
+		}
+		if h.Options.TSVal++; h.SameOptions(p.TCP()) {
+			t.Errorf("%d bytes: other options count as the same", length)
+		}
 	}
 }
