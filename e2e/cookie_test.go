@@ -118,7 +118,8 @@ func TestCookiesUnderFlood(t *testing.T) {
 	if c.Opened < 50 {
 		t.Errorf("%+v after 50 connections", c)
 	}
-	if n := d.accounted(t).Connections; n > from+100 {
+	// Of a flood the kernel's queues may lose some.
+	if n := d.instances(t)[0].Connections; n > from+100 {
 		t.Errorf("%d connections are kept after %d SYNs", n, sent)
 	}
 	t.Logf("%d SYNs, %+v, connections %+v", sent, c, r)

@@ -111,7 +111,7 @@ type TCP struct {
 	// header whose length is signed; 0: as many as they need. Where they need
 	// more the header cannot be sent.
 	OptionLen int
-	Options     TCPOptions
+	Options   TCPOptions
 }
 
 // check reports whether the header can be sent, and how its options are laid

@@ -74,6 +74,8 @@ type Config struct {
 	RetransmitConnectionMemory int64 `conf:"retransmit_connection_memory"`
 	// Urgent is what becomes of urgent data; default inline.
 	Urgent Urgent `conf:"urgent"`
+	// Signed is what becomes of segments that MD5 or TCP-AO signs; default refuse.
+	Signed Signed `conf:"signed"`
 	// Options are carried over beside those that every TCP has; default none.
 	Options []Option `conf:"options"`
 }
@@ -168,6 +170,26 @@ func (u Urgent) String() string { return urgentNames[u] }
 
 // UnmarshalText is the inverse of String.
 func (u *Urgent) UnmarshalText(b []byte) error { return ppf.ParseWord(u, b, urgentNames) }
+
+// Signed says what becomes of a segment with a signature (RFC 2385, RFC 5925).
+type Signed uint8
+
+// The ways.
+const (
+	// SignedRefuse drops it.
+	SignedRefuse Signed = iota
+	// SignedCarry builds it anew with everything that the signature covers as it
+	// came, and drops what cannot be sent like that.
+	SignedCarry
+)
+
+var signedNames = []string{"refuse", "carry"}
+
+// String gives the word of the configuration.
+func (s Signed) String() string { return signedNames[s] }
+
+// UnmarshalText is the inverse of String.
+func (s *Signed) UnmarshalText(b []byte) error { return ppf.ParseWord(s, b, signedNames) }
 
 // Retransmit says what becomes of data that differs from what was sent first.
 type Retransmit uint8

@@ -164,7 +164,7 @@ func (t *Tracker) completes(x *ppf.Exchange, s *segment, c *cookie) (ok bool) {
 // nothing of it. What the SYN-ACK offers is what the server does.
 func (t *Tracker) answerSYN(x *ppf.Exchange, s *segment) (ppf.Verdict, bool) {
 	f := t.flood
-	if f == nil || x.Dir != ppf.ClientToServer || !x.Instance.MayOpen(x.Dir) || !x.MayTranslate() || !f.answers(x) {
+	if f == nil || isSigned(&s.header.Options) || x.Dir != ppf.ClientToServer || !x.Instance.MayOpen(x.Dir) || !x.MayTranslate() || !f.answers(x) {
 		return ppf.Verdict{}, false
 	}
 	v6 := x.In.Has(packet.HasIPv6)

@@ -47,7 +47,13 @@ var (
 		"servers that connect to their clients, such as active FTP", "initiate: both")
 	ReasonAuthOption = refused("tcp.option.authentication", "tcp.option.kind", "5925 §2.2",
 		"the segment is signed (MD5 or TCP-AO), and a rebuilt one cannot be",
-		"BGP and LDP sessions with passwords", "match: {not: …} for these peers", "CVE-2019-12260")
+		"BGP and LDP sessions with passwords", "modules: {tcp: {signed: carry}}, or match: {not: …} for these peers", "CVE-2019-12260")
+	ReasonSignedChanged = refused("tcp.signed-changed", "tcp.option.kind", "2385 §2.0",
+		"the signed segment has something that is never sent on, and without it its signature would be wrong",
+		"signed segments with urgent data or, with TCP-AO, options in another order than Linux writes", "match: {not: …} for these peers")
+	ReasonUnsigned = refused("tcp.unsigned", "tcp.option.kind", "5925 §7.4",
+		"the segment belongs to a connection whose segments are signed, and is not",
+		"none known", "")
 
 	ReasonMSS = refused("tcp.mss", "tcp.option.mss", "9293 §3.7.1",
 		"the client announces an MSS below the floor, and would have the server cut its data into tiny segments",

@@ -29,7 +29,9 @@ const (
 // are cut off where nobody knows them any more.
 func (t *Tracker) retain(x *ppf.Exchange, h *History, s *segment, peer State) (ppf.Verdict, bool) {
 	k := &h.kept[x.Dir]
-	if t.retransmit == RetransmitTrust {
+	// Nothing of what is signed could be sent in another form, and its receiver knows
+	// whether its sender has said it.
+	if t.retransmit == RetransmitTrust || h.signed {
 		t.forget(h) // the settings may have changed
 		return ppf.Verdict{}, false
 	}

@@ -19,8 +19,8 @@ var (
 
 // saved is History as a file has it. Limits count what is taken up anew.
 type saved struct {
-	FromStart bool
-	Side      [2]savedSide
+	FromStart, Signed bool
+	Side              [2]savedSide
 }
 
 type savedSide struct {
@@ -52,7 +52,7 @@ var errSaved = errors.New("tcp: not the state of a connection")
 
 // SavedForm names the form of saved and savedKept.
 func (t *Tracker) SavedForm() string {
-	return fmt.Sprintf("tcp 2, %d bytes", binary.Size(saved{})+2*binary.Size(savedKept{}))
+	return fmt.Sprintf("tcp 3, %d bytes", binary.Size(saved{})+2*binary.Size(savedKept{}))
 }
 
 // SaveConn writes the history of a TCP connection.
@@ -61,7 +61,7 @@ func (t *Tracker) SaveConn(c *ppf.Conn, b []byte) ([]byte, bool) {
 	if t.StateName(c) == "" || t.translator != nil || h.opening.on {
 		return b, false
 	}
-	s := saved{FromStart: h.fromStart}
+	s := saved{FromStart: h.fromStart, Signed: h.signed}
 	for d := range s.Side {
 		p, o := &h.side[d], h.offset[d]
 		s.Side[d] = savedSide{
@@ -156,7 +156,7 @@ func (t *Tracker) RestoreConn(c *ppf.Conn, b []byte, later int64) error {
 		}
 	}
 	h := t.store.histories.Of(c)
-	h.fromStart = s.FromStart
+	h.fromStart, h.signed = s.FromStart, s.Signed
 	for d, p := range s.Side {
 		if p.Scale > maxScale {
 			return errSaved

@@ -66,6 +66,8 @@ type History struct {
 	// fromStart says that both know all of each other: the connection was seen
 	// from its first SYN on.
 	fromStart bool
+	// signed says that the segments of both are.
+	signed bool
 }
 
 // Tracker is the processor of tcp and of functions built on it.
@@ -80,6 +82,7 @@ type Tracker struct {
 	mssClamp       bool
 	refuseUrgent   bool
 	sequence       Sequence
+	signed         Signed
 	carried        packet.TCPOptionSet // beside those of every TCP
 	retransmit     Retransmit
 	budget         *budget
@@ -107,7 +110,7 @@ func NewTracker(host *ppf.ModuleHost, b ppf.Binding, store *Store, translator Tr
 	t := &Tracker{
 		host: host, clients: clients,
 		limit: c.Connections, limits: newLimits(c), mssMin: uint16(c.MSSMin), mssMax: uint16(c.MSSMax), mssClamp: c.MSSClamp,
-		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, carried: optionBits(c.Options), store: store, translator: translator,
+		refuseUrgent: c.Urgent == UrgentRefuse, sequence: c.Sequence, signed: c.Signed, carried: optionBits(c.Options), store: store, translator: translator,
 		retransmit: c.Retransmit, budget: newBudget(c),
 	}
 	for p, d := range [numPhases]time.Duration{
@@ -180,6 +183,9 @@ func (t *Tracker) segment(x *ppf.Exchange) ppf.Verdict {
 	if v, stop := t.track(x, flags, &seg); stop {
 		return v
 	}
+	if isSigned(&out.Options) && !asSigned(in, &out, x.Out.Payload()) {
+		return x.Refuse(ReasonSignedChanged, uint64(flags))
+	}
 	return t.build(x, &out)
 }
 
@@ -237,6 +243,11 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 	own, peer := &x.Conn.Half[x.Dir], &x.Conn.Half[x.Dir.Other()]
 	from, to := State(own.Received), State(peer.Received)
 	h := t.store.histories.Of(x.Conn)
+	if begins {
+		h.signed = isSigned(&seg.header.Options)
+	} else if h.signed && !isSigned(&seg.header.Options) {
+		return x.Refuse(ReasonUnsigned, uint64(flags)), true
+	}
 	h.read(x.Dir, x.Behind(), seg)
 	if h.opening.on && !begins {
 		if v, stop := t.waits(x, h, seg, to); stop {

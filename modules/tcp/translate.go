@@ -23,7 +23,7 @@ const maxGap = 1 << 30
 // that ended, zero where there was none: where its receiver may remember it, the
 // next number and clock lie behind the last ones (RFC 6191 §2).
 func (h *History) translate(x *ppf.Exchange, s *segment, before *History) {
-	if s.header.Options.Has&(packet.OptMD5|packet.OptAO) != 0 || !x.MayTranslate() {
+	if isSigned(&s.header.Options) || !x.MayTranslate() {
 		return // a signature covers the numbers
 	}
 	x.Conn.Translated = true
