@@ -34,11 +34,13 @@ const (
 	portReceived
 	portRepair
 	portRefuse
+	portAny
 )
 
 var (
 	reasonMend   = packet.NewReason("odd", ppf.ReasonInfo{Name: "odd.mended", Class: packet.Repaired, Field: "odd", Doc: "can be mended"})
 	reasonRefuse = packet.NewReason("odd", ppf.ReasonInfo{Name: "odd.refused", Field: "odd", Doc: "cannot be mended"})
+	reasonAny    atomic.Uint32 // what is found in a packet to portAny
 	oddSent      atomic.Int64
 )
 
@@ -86,6 +88,11 @@ func (oddProcessor) Process(x *ppf.Exchange) ppf.Verdict {
 		send()
 	case portRefuse:
 		return x.Refuse(reasonRefuse, 5)
+	case portAny:
+		if v, stop := x.Finding(ppf.Reason(reasonAny.Load()), 9); stop {
+			return v
+		}
+		send()
 	default:
 		send()
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/ppf/ppftest"
 )
@@ -71,6 +72,62 @@ func TestOverrideAtRunTime(t *testing.T) {
 	if list := b.Engine.Overrides(); len(list) != 1 {
 		t.Errorf("%+v", list)
 	}
+}
+
+// TestOverrideEveryReason: each reason that this build has does what a command says,
+// while packets go through, and what the mode says once that is taken back.
+func TestOverrideEveryReason(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "odd"))
+	segment := to(t, portAny)
+	tried := 0
+	for _, r := range packet.Reasons() {
+		info := r.Info()
+		if info.Class == packet.Rewritten {
+			continue // not counted, and nothing to decide
+		}
+		tried++
+		reasonAny.Store(uint32(r))
+		outcome := func(when string, action ppf.Action, outcomes ...ppf.Outcome) {
+			t.Helper()
+			count := func() (n uint64) {
+				for _, o := range outcomes {
+					n += b.Count(info.Name, o)
+				}
+				return n
+			}
+			before := count()
+			if got, _ := b.Send(ppf.Forward, segment); got != action || count() != before+1 {
+				t.Errorf("%s %s: %v, %d counted as %v, want %v and one more", info.Name, when, got, count()-before, outcomes, action)
+			}
+		}
+		override := func(do ppf.Do) {
+			t.Helper()
+			if err := b.Engine.Override("a", ppf.Override{Reason: info.Name, Do: do}); err != nil {
+				t.Error(err)
+			}
+		}
+		override(ppf.DoRefuse)
+		outcome("refuse", ppf.Drop, ppf.OutcomeDrop)
+		override(ppf.DoMonitor)
+		outcome("monitor", ppf.Accept, ppf.OutcomeWouldDrop, ppf.OutcomeWouldRepair)
+		if ppf.MayDo(info.Name, ppf.DoRepair) == nil {
+			override(ppf.DoRepair)
+			outcome("repair", ppf.Accept, ppf.OutcomeRepair)
+		}
+		if err := b.Engine.Restore("a", info.Name, netip.Prefix{}); err != nil {
+			t.Error(err)
+		}
+		if info.Class == packet.Refused {
+			outcome("default", ppf.Drop, ppf.OutcomeDrop)
+		} else {
+			outcome("default", ppf.Accept, ppf.OutcomeRepair)
+		}
+	}
+	if tried < 200 {
+		t.Errorf("%d reasons tried", tried)
+	}
+	t.Logf("%d reasons", tried)
+	b.Accounted()
 }
 
 func TestDo(t *testing.T) {
