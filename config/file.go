@@ -213,6 +213,7 @@ type loader struct {
 	spec      ppf.Spec
 	ports     map[string]ppf.InlinePair // of the inline pairs so far
 	known     []string                  // user functions that there are
+	selection bool                      // only what instances select is of interest
 }
 
 func (l *loader) add(pos ppf.Pos, path, fix, what string, args ...any) {
@@ -402,7 +403,7 @@ func (l *loader) finish() (*ppf.Spec, []ppf.Problem) {
 		l.spec.Instances = append(l.spec.Instances, spec)
 	}
 	if !slices.ContainsFunc(l.problems, func(p ppf.Problem) bool { return !p.Warning }) {
-		l.problems = append(l.problems, ppf.CheckSpec(&l.spec)...)
+		l.problems = append(l.problems, l.bind()...)
 		l.warn()
 	}
 	slices.SortStableFunc(l.problems, func(a, b ppf.Problem) int {

@@ -122,6 +122,32 @@ func (m *machine) restarted(t *testing.T, n int) {
 	})
 }
 
+// keys gives the daemon's service a certificate and its key, and tells the folder in
+// which it finds them: handed over by systemd, or the user's own where systemd has
+// no file system for that.
+func (m *machine) keys(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	check(t, lab.WriteCertificate(dir, "web", "localhost"))
+	put := func(path, text string) {
+		t.Helper()
+		m.must(t, "sh", "-c", `umask 077; mkdir -p "${0%/*}"; printf %s "$1" >"$0"`, path, text)
+	}
+	const own = "/etc/promethos/keys"
+	var load string
+	for _, name := range []string{"web.crt", "web.key"} {
+		put(own+"/"+name, string(must(os.ReadFile(filepath.Join(dir, name)))(t)))
+		load += "LoadCredential=" + name + ":" + own + "/" + name + "\n"
+	}
+	if r := m.execute(t, "systemd-run", "--wait", "-p", "User=promethos", "-p", "LoadCredential=web.key:"+own+"/web.key", "sh", "-c", "cat $CREDENTIALS_DIRECTORY/web.key"); r.status != 0 {
+		t.Logf("keys are the user's own: no credentials here: %v", r)
+		m.must(t, "chown", "-R", "promethos:", own)
+		return own
+	}
+	put("/etc/systemd/system/promethos.service.d/key.conf", "[Service]\n"+load)
+	return "/run/credentials/promethos.service"
+}
+
 // TestBoot boots a systemd with the package: the servers are closed before there is
 // a network, the daemon has what it needs and no more, comes back when it is killed
 // or hangs, and an upgrade or the package's removal opens nothing.
@@ -149,6 +175,9 @@ instances:
     match: {protocol: tcp, server: %s}
     chain: [tcp]
 `, l.Server.IPv4))
+	eventually(t, "the network may come up", func() (bool, string) {
+		return m.number(t, "network-pre.target", "ActiveEnterTimestampMonotonic") > 0, ""
+	})
 	for _, unit := range []string{"promethos-block.service", "promethos.service"} {
 		if ready, network := m.number(t, unit, "ActiveEnterTimestampMonotonic"), m.number(t, "network-pre.target", "ActiveEnterTimestampMonotonic"); ready > network {
 			t.Errorf("%s came %d µs after the network", unit, ready-network)
@@ -176,9 +205,20 @@ instances:
 	m.restarted(t, 2)
 	opens("after the watchdog")
 
-	// A pair whose ports are not there yet.
+	// A pair whose ports are not there yet, and a key that only the service reads.
 	m.must(t, "systemctl", "stop", "promethos.service")
 	closed("stopped")
+	keys := m.keys(t)
+	m.must(t, "sh", "-c", "cat >>/etc/promethos/promethos.yaml <<-EOF\n"+fmt.Sprintf(`  - name: front
+    source: listen
+    listen: %s:8443
+    upstream: %s
+    chain: [https, http]
+    modules: {https: {certificate: %s/web.crt, key: %s/web.key, upstream: plain}}
+`, l.Proxy.IPv4, addr, keys, keys)+"EOF")
+	m.must(t, "systemctl", "daemon-reload")
+	m.must(t, "systemctl", "restart", "promethos-block.service")
+	closed("with a key that is not there yet")
 	m.must(t, "sh", "-c", "cat >>/etc/promethos/promethos.yaml <<-EOF\n"+strings.TrimPrefix(strings.NewReplacer(lab.ClientInterface, "late0", lab.ServerInterface, "late1").Replace(wire("arp, tcp")), "version: 1\ninstances:\n")+"EOF")
 	if r := m.execute(t, "systemctl", "start", "promethos.service"); r.status == 0 {
 		t.Error("the daemon runs without a port")
@@ -192,6 +232,9 @@ instances:
 		return m.property(t, "promethos.service", "ActiveState") == "active", m.execute(t, "journalctl", "-b", "-n", "30", "--no-pager").out
 	})
 	opens("with its ports")
+	if r := execute(t, l.Client, "curl", "-sk", fmt.Sprintf("https://%s:8443/", l.Proxy.IPv4)); r.status != 0 {
+		t.Errorf("with a key from %s: %v", keys, r)
+	}
 
 	m.must(t, "systemctl", "stop", "promethos.service")
 	closed("stopped again")

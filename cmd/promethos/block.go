@@ -37,11 +37,15 @@ error before Linux 6.16, once the others are closed; with --watch it is closed w
 	return c
 }
 
-// blockable reads a configuration without problems.
+// blockable reads what a configuration selects. What else is wrong in it is told: the
+// daemon will refuse it, and the servers stay closed.
 func blockable(path string) (*ppf.Spec, error) {
-	spec, problems := config.Load(path)
+	spec, problems := config.LoadSelection(path)
 	if slices.ContainsFunc(problems, isWrong) {
 		return nil, refusedConfig(&daemon.ConfigError{Problems: problems})
+	}
+	for _, p := range problems {
+		printProblem(p)
 	}
 	return spec, nil
 }

@@ -99,7 +99,7 @@ func (w *portWatch) seen(u netlink.LinkUpdate) error {
 		return nil
 	}
 	w.looked[name] = index
-	if spec, problems := config.Load(w.path); !slices.ContainsFunc(problems, isWrong) {
+	if spec, problems := config.LoadSelection(w.path); !slices.ContainsFunc(problems, isWrong) {
 		w.ports = daemon.Ports(spec)
 	}
 	if !slices.Contains(w.ports, name) {
