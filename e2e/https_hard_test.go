@@ -205,3 +205,58 @@ func renewUnderLoad(t *testing.T, dir string, certify func(), dial func(family) 
 	close(stop)
 	load.Wait()
 }
+
+// TestHTTPSPass: where the server has a certificate of its own, the names of a list
+// reach it as they are, from the client's own address; other names are refused.
+func TestHTTPSPass(t *testing.T) {
+	l := up(t, lab.Options{})
+	check(t, lab.Firewall(l.Proxy, lab.CTInvalidDrop))
+	dir := t.TempDir()
+	check(t, lab.WriteCertificate(dir, "own", "plc.example"))
+	pair := must(tls.LoadX509KeyPair(dir+"/own.crt", dir+"/own.key"))(t)
+	listener := must(l.Server.Listen(t.Context(), "tcp", "[::]:0"))(t)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}}), c.RemoteAddr().String()+"\n") // the client judges
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		check(t, listener.Close())
+		<-served
+	})
+	p := port(t, listener.Addr().String())
+	d := start(t, l, ended(l.Server, p, "https, relay", "    modules: {https: {pass_names: [plc.example]}}\n"))
+	for _, f := range families {
+		dial := func(name string) (*tls.Conn, error) {
+			plain := must(l.Client.Dial(within(t, patience), f.network, hostPort(l.Server, f.network, p)))(t)
+			t.Cleanup(func() { _ = plain.Close() }) // it is over
+			check(t, plain.SetDeadline(time.Now().Add(patience)))
+			c := tls.Client(plain, &tls.Config{ServerName: name, InsecureSkipVerify: true}) // which one comes is looked at
+			return c, c.Handshake()
+		}
+		c, err := dial("plc.example")
+		if err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		if got := c.ConnectionState().PeerCertificates[0]; !got.Equal(pair.Leaf) {
+			t.Errorf("%s: the certificate is that of %v", f.name, got.Subject)
+		}
+		if seen, err := bufio.NewReader(c).ReadString('\n'); err != nil || seen != c.LocalAddr().String()+"\n" {
+			t.Errorf("%s: the server sees %q, %v, and the client is %v", f.name, seen, err, c.LocalAddr())
+		}
+		if _, err := dial("else.example"); err == nil {
+			t.Errorf("%s: a name that is in no list was served", f.name)
+		}
+	}
+	eventually(t, "each refusal is counted", func() (bool, string) {
+		n := d.counted(t, "https.name.unknown")
+		return n == uint64(len(families)), fmt.Sprint(n)
+	})
+}
