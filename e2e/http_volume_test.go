@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -30,15 +31,30 @@ instances:
 // TestHTTPIdle: many connections that stay open cost little memory, others are
 // answered meanwhile, and nothing of them stays; 10,000 in a run that was asked for.
 func TestHTTPIdle(t *testing.T) {
+	l := up(t, lab.Options{})
+	origin := must(l.Server.StartPages(t.Context(), hostPort(l.Server, "tcp4", 0)))(t)
+	defer origin.Close()
+	check(t, l.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65535")) // many are in TIME-WAIT from one time to the next
+	dir := t.TempDir()
+	check(t, lab.WriteCertificate(dir, "web", l.Proxy.IPv4.String()))
+	listen := hostPort(l.Proxy, "tcp4", 8080)
+	plain := fmt.Sprintf(shared, listen, origin.Addr)
+	t.Run("http", func(t *testing.T) { stayOpen(t, l, plain, listen, nil) })
+	encrypted := strings.Replace(strings.Replace(plain, "[http]", "[https, http]", 1), "{http:", fmt.Sprintf("{https: {certificate: %[1]s/web.crt, key: %[1]s/web.key}, http:", dir), 1)
+	t.Run("https", func(t *testing.T) {
+		stayOpen(t, l, encrypted, listen, &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}) // many full handshakes would only take long
+	})
+}
+
+// stayOpen opens connections, by TLS where cfg is set, which stay idle after one
+// request, twice.
+func stayOpen(t *testing.T, l *lab.Lab, configuration, listen string, cfg *tls.Config) {
+	t.Helper()
 	n := 500
 	if soak(t) > 0 {
 		n = 10_000
 	}
-	l := up(t, lab.Options{})
-	origin := must(l.Server.StartPages(t.Context(), hostPort(l.Server, "tcp4", 0)))(t)
-	defer origin.Close()
-	listen := hostPort(l.Proxy, "tcp4", 8080)
-	d := start(t, l, fmt.Sprintf(shared, listen, origin.Addr))
+	d := start(t, l, configuration)
 	ask := func(c net.Conn) {
 		t.Helper()
 		check(t, c.SetDeadline(time.Now().Add(patience)))
@@ -54,6 +70,9 @@ func TestHTTPIdle(t *testing.T) {
 		for i := range open {
 			open[i] = must(l.Client.Dial(t.Context(), "tcp", listen))(t)
 			defer open[i].Close()
+			if cfg != nil {
+				open[i] = tls.Client(open[i], cfg)
+			}
 			ask(open[i])
 		}
 		if got := d.instances(t)[0].Connections; got != n {
