@@ -240,14 +240,20 @@ func (j *judge) judge6(frame, b []byte) {
 		return
 	}
 	j.trailing(frame, b, len(ip.Contents)+int(ip.Length))
-	next, payload := ip.NextHeader, ip.Payload
-	if ip.HopByHop != nil {
+	next, payload, extended := ip.NextHeader, ip.Payload, ip.HopByHop != nil
+	if extended {
 		next = ip.HopByHop.NextHeader
 		if next != layers.IPProtocolICMPv6 || ip.HopLimit != 1 {
 			j.found(KindExtension, "hop-by-hop options")
 		}
-		j.layer4(next, &ip, payload)
-		return
+	}
+	if next == layers.IPProtocolIPv6Destination {
+		j.found(KindExtension, "%v", next)
+		var options layers.IPv6Destination
+		if !j.decodes(&options, payload) {
+			return
+		}
+		next, payload, extended = options.NextHeader, options.LayerPayload(), true
 	}
 	switch next {
 	case layers.IPProtocolIPv6Fragment:
@@ -258,12 +264,12 @@ func (j *judge) judge6(frame, b []byte) {
 		return
 	case layers.IPProtocolIPv6Destination, layers.IPProtocolIPv6Routing, layers.IPProtocolAH, layers.IPProtocolESP:
 		j.found(KindExtension, "%v", next)
-		if next == layers.IPProtocolIPv6Destination {
-			j.decodes(&layers.IPv6Destination{}, payload)
-		}
 		return
 	}
 	l4 := j.layer4(next, &ip, payload)
+	if extended { // the other decoder pads in its own way
+		return
+	}
 	j.canonical(b[:len(ip.Contents)+int(ip.Length)], append([]gopacket.SerializableLayer{&ip}, l4...)...)
 }
 

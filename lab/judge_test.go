@@ -110,6 +110,9 @@ func TestJudgeFindsEachPlantedError(t *testing.T) {
 		{"IPv6 destination options", plain6(func(ip *hostileIP, _ *hostileTCP) {
 			ip.first, ip.options = protoDstOpts, []byte{protoTCP, 0, 1, 4, 0, 0, 0, 0}
 		}), []Kind{KindExtension}},
+		{"IPv6 destination options, UDP without checksum behind", plain6(func(ip *hostileIP, _ *hostileTCP) {
+			ip.first, ip.options, ip.payload = protoDstOpts, []byte{protoUDP, 0, 1, 4, 0, 0, 0, 0}, []byte{0, 1, 0, 2, 0, 9, 0, 0, 7}
+		}), []Kind{KindExtension, KindUDPSum}},
 		{"IPv6 bad destination option", plain6(func(ip *hostileIP, _ *hostileTCP) {
 			ip.first, ip.options = protoDstOpts, []byte{protoTCP, 0, 1, 200, 0, 0, 0, 0}
 		}), []Kind{KindExtension, KindDecode}},

@@ -90,6 +90,9 @@ func randomIPv6(r *rand.Rand, proto packet.Protocol, l4 []byte) (ip, payload []b
 		kinds := []packet.Protocol{packet.ProtoHopByHop, packet.ProtoRouting, packet.ProtoFragment, packet.ProtoDstOpts, packet.ProtoAH}
 		for range 1 + r.IntN(3) {
 			ext := fill(r, make([]byte, 8))
+			if options := goodOptions[r.IntN(len(goodOptions))]; one(r, 2) {
+				copy(ext[2:], options[:])
+			}
 			ext[0], ext[1] = ip[6], 0
 			ip[6] = byte(kinds[r.IntN(len(kinds))])
 			l4 = append(ext, l4...)
@@ -101,6 +104,10 @@ func randomIPv6(r *rand.Rand, proto packet.Protocol, l4 []byte) (ip, payload []b
 	}
 	return ip, l4
 }
+
+// goodOptions fill an options header of 8 bytes: a router alert, a tunnel limit, one
+// for experiments (RFC 4727), and padding.
+var goodOptions = [...][6]byte{{5, 2, 0, 0, 1, 0}, {4, 1, 7, 1, 1, 0}, {0x1e, 4, 1, 2, 3, 4}, {1, 4}}
 
 func randomL4(r *rand.Rand, v6 bool) (packet.Protocol, []byte) {
 	payload := fill(r, make([]byte, r.IntN(64)))
