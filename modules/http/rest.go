@@ -23,14 +23,14 @@ type room struct {
 var spares = sync.Pool{New: func() any { return new(spare) }}
 
 // await waits for a request without what it takes, where the connection can. It is
-// called from where the stack is small. How a wait ends shows where the request is read.
+// called from where the stack is small. An error is one of reading the request.
 func (c *connection) await() {
 	w, ok := c.in.conn.(awaiter)
 	if !ok || len(c.in.unread()) > 0 {
 		return
 	}
 	if c.life.rest(&c.in, c.link.env.Now(), c.p.cfg.IdleTimeout) {
-		_ = w.Await(c.resting)
+		c.awaited = w.Await(c.resting)
 	}
 	c.life.wake(&c.in)
 	c.rise()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"testing"
 
 	"github.com/promethos/promethos/ppf"
@@ -42,17 +43,21 @@ type sleeper struct {
 	tape
 	parts  []string
 	awaits int
-	rests  int
+	reads  int
+	err    error // of the last wait
 }
 
 func (s *sleeper) Await(rest func()) error {
 	s.awaits++
 	rest()
-	s.rests++
+	if len(s.parts) == 0 {
+		return s.err
+	}
 	return nil
 }
 
 func (s *sleeper) Read(b []byte) (int, error) {
+	s.reads++
 	if len(s.parts) == 0 {
 		return 0, io.EOF
 	}
@@ -62,24 +67,30 @@ func (s *sleeper) Read(b []byte) (int, error) {
 }
 
 // TestAwait: a connection waits once for each request that was not there yet, and not
-// within one.
+// within one. Where a wait ends by its deadline, there is no other.
 func TestAwait(t *testing.T) {
 	const request = "GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n"
-	client := &sleeper{parts: []string{request + request, request[:20], request[20:], request + request[:10], request[10:]}}
-	p, err := newPolicy(DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, mode: ppf.Repair}
-	var asked int
-	serve(link{
-		conn: client, env: liveEnv{}, do: r.do, report: func(string, ...any) {}, note: func(Defect, ppf.Do, *Request) {},
-		dial: func(context.Context) (net.Conn, error) {
-			return &counting{canned{response: []byte(plainResponse)}, &asked}, nil
-		},
-	}, p, &budget{limit: 1 << 20})
-	if asked != 5 || client.awaits != 4 {
-		t.Errorf("%d requests and %d waits, want 5 and 4: for the first, the third, the fourth, and what comes after the last", asked, client.awaits)
+	for _, tt := range []struct {
+		err   error
+		reads int
+	}{{nil, 6}, {os.ErrDeadlineExceeded, 5}} {
+		client := &sleeper{parts: []string{request + request, request[:20], request[20:], request + request[:10], request[10:]}, err: tt.err}
+		p, err := newPolicy(DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &rig{t: t, mode: ppf.Repair}
+		var asked int
+		serve(link{
+			conn: client, env: liveEnv{}, do: r.do, report: func(string, ...any) {}, note: func(Defect, ppf.Do, *Request) {},
+			dial: func(context.Context) (net.Conn, error) {
+				return &counting{canned{response: []byte(plainResponse)}, &asked}, nil
+			},
+		}, p, &budget{limit: 1 << 20})
+		if asked != 5 || client.awaits != 4 || client.reads != tt.reads {
+			t.Errorf("at the end %v: %d requests, %d waits and %d reads, want 5, 4 and %d: waits for the first request, the third, the fourth, and what comes after the last",
+				tt.err, asked, client.awaits, client.reads, tt.reads)
+		}
 	}
 }
 

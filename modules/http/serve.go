@@ -71,6 +71,7 @@ type connection struct {
 	lingers   bool // the end is our wish: the client may have sent more already
 	spare     *spare
 	resting   func() // is rest
+	awaited   error  // how the wait for a request has ended
 	asks      asker  // the connection to the server, where it is one that is used again
 	live      liveness
 	life      life
@@ -251,10 +252,13 @@ func (c *connection) readHead() (head []byte, f Defect) {
 					return nil, f
 				}
 			}
-		} else if !c.life.rest(&c.in, c.link.env.Now(), cfg.IdleTimeout) {
+		} else if c.awaited == nil && !c.life.rest(&c.in, c.link.env.Now(), cfg.IdleTimeout) {
 			return nil, f
 		}
-		err := c.in.fill(1)
+		err := c.awaited
+		if c.awaited = nil; err == nil {
+			err = c.in.fill(1)
+		}
 		if len(b) == 0 {
 			c.life.wake(&c.in)
 		}
