@@ -184,6 +184,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		// A fragment is taken at PREROUTING for the instances of every hook.
 		rules = &s.all
 	}
+	elsewhere := false // its connection is judged at another hook
 	if x.hasKey {
 		x.place(&x.key)
 		for _, group := range hr.groups {
@@ -195,7 +196,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 					return n, w.engine.proxy
 				}
 				c.mu.Unlock()
-				x.Conn = nil
+				x.Conn, elsewhere = nil, true
 			}
 		}
 	}
@@ -205,7 +206,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 		w.fillTuple(reason, false)
 		r = rules.match(&w.tuple)
 	}
-	if r == nil && x.hasKey && hr.beside {
+	if r == nil && x.hasKey && hr.beside && !elsewhere {
 		if r = s.besides(x, &w.tuple); r != nil && !w.opensBeside(r) {
 			r = nil
 		}

@@ -124,19 +124,31 @@ func TestMonitor(t *testing.T) {
 func TestOwnErrors(t *testing.T) {
 	in := instance()
 	in.Hook = ppf.Postrouting
-	b := ppftest.New(t, in)
-	data := icmp4(t, 11, 0, 0, netip.MustParseAddr("198.51.100.1"), cs(syn).Bytes(t))
-	f := b.Frame(ppf.Postrouting, data)
-	frames := []ppf.Frame{f}
-	b.Engine.Handlers()[0].Handle(frames)
-	if frames[0].Action != ppf.Drop || b.Count("icmp.unrelated", ppf.OutcomeDrop) != 1 {
-		t.Errorf("from outside: %v, %+v", frames[0].Action, b.Engine.ReasonCounts())
+	router := netip.MustParseAddr("198.51.100.1")
+	for name, c := range map[string]struct {
+		seen   []ppftest.Segment
+		data   []byte
+		reason string // of what comes from outside
+	}{
+		"no connection": {nil, icmp4(t, 11, 0, 0, router, cs(syn).Bytes(t)), "icmp.unrelated"},
+		"its data":      {[]ppftest.Segment{cs(syn), sc(syn | ack), cs(ack)}, icmp4(t, 3, 4, 1400, router, at(cs(ack), 5000, 1000).Bytes(t)), "icmp.sequence"},
+	} {
+		b := ppftest.New(t, in)
+		for _, s := range c.seen {
+			pass(t, b, ppf.Postrouting, s)
+		}
+		f := b.Frame(ppf.Postrouting, c.data)
+		frames := []ppf.Frame{f}
+		b.Engine.Handlers()[0].Handle(frames)
+		if frames[0].Action != ppf.Drop || b.Count(c.reason, ppf.OutcomeDrop) != 1 {
+			t.Errorf("%s, from outside: %v, %+v", name, frames[0].Action, b.Engine.ReasonCounts())
+		}
+		f.In = 0
+		frames[0] = f
+		b.Engine.Handlers()[0].Handle(frames)
+		if frames[0].Action != ppf.Accept || frames[0].Head == nil {
+			t.Errorf("%s, from this machine: %v, %+v", name, frames[0].Action, b.Engine.ReasonCounts())
+		}
+		b.Accounted()
 	}
-	f.In = 0
-	frames[0] = f
-	b.Engine.Handlers()[0].Handle(frames)
-	if frames[0].Action != ppf.Accept || frames[0].Head == nil {
-		t.Errorf("from this machine: %v, %+v", frames[0].Action, b.Engine.ReasonCounts())
-	}
-	b.Accounted()
 }

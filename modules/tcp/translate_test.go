@@ -356,6 +356,29 @@ func TestTranslatedNetwork(t *testing.T) {
 	b.Accounted()
 }
 
+// TestOpenedByBoth: the SYN of a client whose server has sent one already, or whose
+// earlier connection kept its numbers, is of that connection and begins no
+// translated one beside it.
+func TestOpenedByBoth(t *testing.T) {
+	for name, before := range map[string][]ppftest.Segment{
+		"simultaneous open": {sc(syn)},
+		"ports used again":  {sc(syn), sc(rst)},
+	} {
+		b := translated(t, translating(ppf.Forward))
+		for _, s := range before {
+			pass(t, b, ppf.Forward, s)
+		}
+		data := cs(syn).Bytes(t)
+		if action, out := b.Send(ppf.Prerouting, data); action != ppf.Accept || !bytes.Equal(out, data) {
+			t.Errorf("%s, before conntrack: %v; %+v", name, action, b.Engine.ReasonCounts())
+		}
+		if v := pass(t, b, ppf.Forward, cs(syn)); v.Seq() != 1000 {
+			t.Errorf("%s: the SYN has number %d", name, v.Seq())
+		}
+		b.Accounted()
+	}
+}
+
 // TestUntranslated: connections whose numbers are carried over.
 func TestUntranslated(t *testing.T) {
 	change := func(f func(*ppf.InstanceSpec)) ppf.InstanceSpec {

@@ -201,6 +201,31 @@ func TestAdoptedAck(t *testing.T) {
 	step(t, b, acking(sc(ack), 50_000), "")
 }
 
+// TestAdoptedReset: a RST ends an adopted connection whose receiver has said
+// nothing yet: its sender may have sent more than was seen.
+func TestAdoptedReset(t *testing.T) {
+	b := ppftest.New(t, ppftest.Instance("a", "tcp"))
+	step(t, b, at(cs(ack), 0, 100), "")
+	step(t, b, at(cs(rst), 5000, 0), "")
+	wantState(t, b, "CLOSED")
+}
+
+// TestOfferedOnce: what one SYN offered counts, though the client leaves it out
+// when it sends the SYN again: the server may have got the first.
+func TestOfferedOnce(t *testing.T) {
+	b := ppftest.New(t, instance())
+	offer := packet.TCPOptions{Has: packet.OptSACKPermitted | packet.OptWScale, WScale: 7}
+	for _, s := range []ppftest.Segment{with(cs(syn), offer), cs(syn), with(sc(syn|ack), offer), cs(ack)} {
+		step(t, b, s, "")
+	}
+	step(t, b, at(sc(ack), 0, 1000), "")
+	step(t, b, at(sc(ack), 1_000_000, 1000), "") // into a window of 32,768 times 128
+	step(t, b, sacked(cs(ack), 500, 1000), "")
+	if n := b.Count("tcp.option.not-agreed", ppf.OutcomeRepair); n != 0 {
+		t.Errorf("SACK was not agreed on: %+v", b.Engine.ReasonCounts())
+	}
+}
+
 // TestMonitorWindow: where segments pass that would be refused, what follows is
 // judged by what the receiver has got.
 func TestMonitorWindow(t *testing.T) {
