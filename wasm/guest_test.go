@@ -135,3 +135,37 @@ func remove(t testing.TB, dir, name string) {
 		t.Fatal(err)
 	}
 }
+
+// BenchmarkCrossing is the cost of a call of a guest's that does nothing: what a
+// batch of packets in one call could save of each (docs/adr/0020).
+func BenchmarkCrossing(b *testing.B) {
+	for _, form := range []struct {
+		name   string
+		binary func(testing.TB) []byte
+	}{
+		{"bytes", func(testing.TB) []byte { return assembly{process: verdictOf(1)}.bytes() }},
+		{"C", func(t testing.TB) []byte { return buildC(t, "../examples/count/c/count.c") }},
+		{"Go", func(t testing.TB) []byte { return buildGuest(t, "../examples/count/guest") }},
+	} {
+		b.Run(form.name, func(b *testing.B) {
+			file := install(b, b.TempDir(), "count", form.binary(b), countManifest(b))
+			info, err := loader{}.Open(file)
+			if err != nil {
+				b.Fatal(err)
+			}
+			m := info.New().(*module)
+			info.New = func() ppf.Module { return m }
+			bench := ppftest.New(b)
+			if err := bench.Engine.LoadModuleInfo(b.Context(), info); err != nil {
+				b.Fatal(err)
+			}
+			area := m.trial.mod.ExportedFunction(exportArea)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.trial.call(area, startFuel); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
