@@ -141,7 +141,12 @@ func (m *module) Stop(ctx context.Context) error {
 	if m.runtime == nil {
 		return nil
 	}
-	return m.runtime.Close(ctx)
+	err := m.runtime.Close(ctx)
+	// Sessions that began with this version know it as long as they live: its guests'
+	// memory must not live as long.
+	m.pool.forget()
+	m.runtime, m.compiled, m.trial, m.guests, m.migrate = nil, nil, nil, nil, nil
+	return err
 }
 
 // Faults tells whether the module is disabled, and how often a guest was stopped.

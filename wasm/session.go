@@ -59,6 +59,17 @@ func (p *pool) wait() {
 	defer p.using.Unlock()
 }
 
+// forget lets go of the units, when none is lent any more.
+func (p *pool) forget() {
+	for {
+		select {
+		case <-p.idle:
+		default:
+			return
+		}
+	}
+}
+
 // borrow gives a unit, nil when nothing is lent any more. It waits for one: calls
 // end when their fuel does.
 func (p *pool) borrow() unit {
@@ -91,8 +102,9 @@ func (c *core) sessionUnits() int {
 // which may have taken the place of the one that the session began with. It gives
 // ReasonNone, or why the function cannot judge.
 func (c *core) call(b *binding, j job) ppf.Reason {
-	for {
+	for first := c; ; {
 		if u := c.pool.borrow(); u != nil {
+			first.follow(c)
 			if c.lend(u, b, j) != nil {
 				return ReasonFault
 			}
@@ -115,6 +127,17 @@ func (c *core) call(b *binding, j job) ppf.Reason {
 		}
 		c = next
 	}
+}
+
+// follow notes which version is the one that a session gets now, so that those between
+// are forgotten.
+func (c *core) follow(now *core) {
+	if c == now {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.next = now
 }
 
 // lend lets a unit do a job, and takes it back, also from a panic of code that is
