@@ -22,8 +22,8 @@ const upgradeResponse = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
 
 // newChat is a rig whose origin switches to frames: it sends those given, and
 // then keeps what it gets.
-func newChat(t *testing.T, frames string, change func(*Config)) (r *rig, got chan string) {
-	r = newRig(t, ppf.Repair, func(c *Config) {
+func newChat(t *testing.T, mode ppf.Mode, frames string, change func(*Config)) (r *rig, got chan string) {
+	r = newRig(t, mode, func(c *Config) {
 		c.WebSocket = true
 		if change != nil {
 			change(c)
@@ -47,7 +47,7 @@ func maskedFrame(first byte, data string) string {
 
 // TestWebSocket carries frames both ways; a client's is masked anew.
 func TestWebSocket(t *testing.T) {
-	r, got := newChat(t, "\x81\x05hello\x89\x00", nil)
+	r, got := newChat(t, ppf.Repair, "\x81\x05hello\x89\x00", nil)
 	c := r.dial(t)
 	sent := maskedFrame(0x01, "wo") + maskedFrame(0x8a, "") + maskedFrame(0x80, "rld") + maskedFrame(0x88, "\x03\xe8")
 	c.write(upgradeRequest + sent[:5])
@@ -105,7 +105,7 @@ func TestWebSocketRefused(t *testing.T) {
 			if tt.fromServer {
 				frames = tt.frame
 			}
-			r, got := newChat(t, frames, small)
+			r, got := newChat(t, ppf.Repair, frames, small)
 			c := r.dial(t)
 			c.write(upgradeRequest)
 			if _, err := nethttp.ReadResponse(bufio.NewReader(io.LimitReader(c.r, int64(len(upgradeResponse)))), nil); err != nil {
@@ -139,8 +139,7 @@ func TestWebSocketText(t *testing.T) {
 		{"monitor", ppf.Monitor, maskedFrame(0x81, "a\xff"), "1:a\xff "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, got := newChat(t, "", nil)
-			r.mode = tt.mode
+			r, got := newChat(t, tt.mode, "", nil)
 			c := r.dial(t)
 			c.write(upgradeRequest)
 			if status, _ := c.response("GET"); status != 101 {
@@ -199,7 +198,7 @@ func TestWebSocketLeaves(t *testing.T) {
 		{"silent", "", "", "8:\x03\xe9 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, _ := newChat(t, "", func(c *Config) {
+			r, _ := newChat(t, ppf.Repair, "", func(c *Config) {
 				if tt.name == "silent" {
 					c.WebSocketIdle = time.Millisecond
 				}
