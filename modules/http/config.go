@@ -149,13 +149,13 @@ func (c *Config) Validate() error {
 		n        int64
 		min, max int64
 	}{
-		{"max_fields", int64(c.MaxFields), 1, 1000},
-		{"max_field", int64(c.MaxField), 64, 1 << 20},
-		{"max_head", int64(c.MaxHead), 256, 1 << 20},
-		{"max_target", int64(c.MaxTarget), 16, 1 << 20},
+		{"max_fields", int64(c.MaxFields), 1, mostFields},
+		{"max_field", int64(c.MaxField), 64, mostHead},
+		{"max_head", int64(c.MaxHead), 256, mostHead},
+		{"max_target", int64(c.MaxTarget), 16, mostHead},
 		{"max_ranges", int64(c.MaxRanges), 0, int64(len(ranges{}.list))},
-		{"max_informational", int64(c.MaxInformational), 0, 1000},
-		{"buffer_total", c.BufferTotal, 0, 1 << 40},
+		{"max_informational", int64(c.MaxInformational), 0, mostFields},
+		{"buffer_total", c.BufferTotal, 0, mostBuffer},
 		{"body_rate", int64(c.BodyRate), 0, 1 << 30},
 		{"connections", int64(c.Connections), 0, 1 << 30},
 		{"client_connections", int64(c.ClientConnections), 0, 1 << 30},
@@ -172,7 +172,7 @@ func (c *Config) Validate() error {
 		{"head_timeout", c.HeadTimeout}, {"idle_timeout", c.IdleTimeout}, {"websocket_idle", c.WebSocketIdle}, {"body_window", c.BodyWindow},
 		{"connect_timeout", c.ConnectTimeout}, {"response_timeout", c.ResponseTimeout},
 	} {
-		if t.d < time.Millisecond || t.d > 24*time.Hour {
+		if t.d < time.Millisecond || t.d > mostInterval {
 			errs = append(errs, fmt.Errorf("%s: %v is out of range (1ms to 24h)", t.name, t.d))
 		}
 	}
@@ -202,8 +202,8 @@ func (p *Policy) check() error {
 			}
 		}
 	}
-	if p.MaxBody < 0 || p.MaxBody > 1<<50 {
-		errs = append(errs, fmt.Errorf("max_body: %d is out of range (0 to %d)", p.MaxBody, int64(1)<<50))
+	if p.MaxBody < 0 || p.MaxBody > mostBody {
+		errs = append(errs, fmt.Errorf("max_body: %d is out of range (0 to %d)", p.MaxBody, int64(mostBody)))
 	}
 	if p.Buffer < 0 || p.Buffer > 16<<20 {
 		errs = append(errs, fmt.Errorf("buffer: %d is out of range (0 to %d)", p.Buffer, 16<<20))

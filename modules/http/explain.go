@@ -93,7 +93,7 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 		if response == nil && server.dialled && (f.Reason == ReasonServerClosed || f.Reason == ReasonServerDown) {
 			return // there is no server to answer
 		}
-		x.add(f, do, r)
+		x.add(f, do, p.raised(f.setting(r), p.route(r)))
 	}
 	serve(link{
 		conn: client, client: netip.MustParseAddrPort("192.0.2.1:1024"), server: netip.MustParseAddrPort("192.0.2.2:80"), env: e.Env,
@@ -116,9 +116,9 @@ func (e *Explainer) run(client, server, out *tape, response []byte) (*Explanatio
 	return x, nil
 }
 
-func (x *Explanation) add(f Defect, do ppf.Do, r *Request) {
+func (x *Explanation) add(f Defect, do ppf.Do, setting string) {
 	info := f.Reason.Info()
-	out := Finding{Reason: info.Name, Offset: f.Offset, Field: f.fieldName(), RFC: info.RFC, Doc: info.Doc, Setting: f.setting(r), Action: "repaired"}
+	out := Finding{Reason: info.Name, Offset: f.Offset, Field: f.fieldName(), RFC: info.RFC, Doc: info.Doc, Setting: setting, Action: "repaired"}
 	switch {
 	case do == ppf.DoRefuse:
 		out.Action, x.Verdict = "refused", "refused"

@@ -11,7 +11,7 @@ var status = map[ppf.Reason]int{}
 
 // Defects of the request line and the target.
 var (
-	ReasonEmptyLine    = refused(400, "http.line.empty", "http.line", "9112 §2.2", "more than one empty line before the request line", "none known", "")
+	ReasonEmptyLine    = refused(400, "http.line.empty", "http.line", "9112 §2.2", "more than one empty line before the request line, or one that ends with LF alone", "none known", "")
 	ReasonLine         = refused(400, "http.line.syntax", "http.line", "9112 §3", "the request line is not exactly method, blank, target, blank, version", "none known", "")
 	ReasonVersion      = refused(400, "http.version", "http.version", "9112 §2.3", "the version is neither HTTP/1.0 nor HTTP/1.1", "none known", "")
 	ReasonVersion09    = refused(400, "http.version.09", "http.version", "9112 §2.3", "a request of HTTP/0.9, without a version", "none known", "")

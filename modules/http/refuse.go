@@ -28,7 +28,7 @@ func (c *connection) counted(list []Defect, j *judge) {
 // keeps it allowed.
 func (c *connection) suggest(f Defect) {
 	info := f.Reason.Info()
-	setting := f.setting(&c.req)
+	setting := c.setting(f)
 	if setting == "" {
 		setting = "none: the sender has to be mended"
 	}
@@ -56,17 +56,23 @@ func (f *Defect) setting(r *Request) string {
 		return strings.Replace(s, "[…]", "["+name+"]", 1)
 	}
 	if f.Reason == ReasonMethod && r.allowed != nil {
+		if m := r.Method(); m != strings.ToUpper(m) {
+			return "" // methods are written in capitals
+		}
 		return strings.Replace(s, "GET, HEAD, …", strings.Join(append(slices.Clone(r.allowed), r.Method()), ", "), 1)
 	}
 	return s
 }
+
+// setting is what relaxes the reason, by the limits that are set.
+func (c *connection) setting(f Defect) string { return c.p.raised(f.setting(&c.req), c.route) }
 
 // refuse answers for a defect and ends the connection.
 func (c *connection) refuse(f Defect, code int) {
 	info := f.Reason.Info()
 	c.req.framing.close, c.refused = true, true
 	c.note(f, ppf.DoRefuse)
-	relax := f.setting(&c.req)
+	relax := c.setting(f)
 	if relax == "" {
 		relax = "none"
 	}

@@ -77,7 +77,7 @@ func (r *Request) parse(head []byte, l *limits) bool {
 				return d.fail(ReasonEmptyLine, at)
 			}
 			if end == 1 {
-				return d.fail(ReasonBareLF, at)
+				return d.fail(ReasonEmptyLine, at)
 			}
 			at += end // RFC 9112 §2.2: one empty line is skipped
 		}
