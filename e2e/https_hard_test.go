@@ -19,8 +19,7 @@ import (
 // halving starts a web server on a host that breaks off its answer to /half.
 func halving(t *testing.T, h *lab.Host) uint16 {
 	t.Helper()
-	l := must(h.Listen(t.Context(), "tcp", "[::]:0"))(t)
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serving(t, h, "[::]:0", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/half" {
 			_, _ = io.WriteString(w, "hello") // the client judges
 			return
@@ -30,14 +29,7 @@ func halving(t *testing.T, h *lab.Host) uint16 {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\nhalf")
 			_ = c.Close()
 		}
-	})}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
-		check(t, s.Close())
-		<-served
 	})
-	return port(t, l.Addr().String())
 }
 
 // TestHTTPSHard: on a host that drops what conntrack finds invalid, on a listener and

@@ -28,15 +28,11 @@ instances:
 %s`, h.IPv4, h.IPv6, p, chain, more)
 }
 
-// origin starts a web server on a host that tells who asks.
-func origin(t *testing.T, h *lab.Host, addr string) uint16 {
+// serving starts a web server on a host.
+func serving(t *testing.T, h *lab.Host, addr string, handler http.HandlerFunc) uint16 {
 	t.Helper()
 	l := must(h.Listen(t.Context(), "tcp", addr))(t)
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err == nil {
-			fmt.Fprint(w, r.RemoteAddr)
-		}
-	})}
+	s := &http.Server{Handler: handler}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -44,6 +40,16 @@ func origin(t *testing.T, h *lab.Host, addr string) uint16 {
 		<-served
 	})
 	return port(t, l.Addr().String())
+}
+
+// origin starts a web server on a host that tells who asks.
+func origin(t *testing.T, h *lab.Host, addr string) uint16 {
+	t.Helper()
+	return serving(t, h, addr, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			fmt.Fprint(w, r.RemoteAddr)
+		}
+	})
 }
 
 // asked sends a request over a new connection, and gives whom the server saw and
