@@ -63,7 +63,7 @@ func TestTimestamps(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		steps []verdict
-		after time.Duration // before the last step
+		after time.Duration // before the steps
 	}{
 		{"goes on", []verdict{{stamped(cs(ack), 101, 200), ""}, {stamped(sc(ack), 201, 101), ""}}, 0},
 		{"the same again", []verdict{{stamped(cs(ack), 100, 200), ""}}, 0},
@@ -71,6 +71,7 @@ func TestTimestamps(t *testing.T) {
 		{"older", []verdict{{stamped(cs(ack), 98, 200), "tcp.option.timestamp-old"}}, 0},
 		{"half of all numbers older", []verdict{{stamped(cs(ack), 100+1<<31, 200), "tcp.option.timestamp-old"}}, 0},
 		{"older after 24 days", []verdict{{stamped(cs(ack), 98, 200), ""}}, 24*24*time.Hour + time.Second},
+		{"older than what is new after 24 days", []verdict{{stamped(cs(ack), 50, 200), ""}, {stamped(cs(ack), 40, 200), "tcp.option.timestamp-old"}}, 24*24*time.Hour + time.Second},
 		{"an old RST", []verdict{{stamped(cs(rst), 1, 200), ""}}, 0},
 		{"a RST does not count", []verdict{{stamped(at(cs(rst|ack), 5, 0), 1000, 200), "tcp.reset"}, {stamped(cs(ack), 101, 200), ""}}, 0},
 		{"overtaken", []verdict{{stamped(at(cs(ack), 10, 10), 105, 200), ""}, {stamped(at(cs(ack), 0, 10), 101, 200), ""}}, 0},
@@ -82,10 +83,8 @@ func TestTimestamps(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := ppftest.New(t, instance("established", "720h"))
 			handshaken(t, b, stamped(cs(syn), 100, 0), stamped(sc(syn|ack), 200, 100))
-			for i, v := range tt.steps {
-				if i == len(tt.steps)-1 {
-					b.Env.Advance(int64(tt.after))
-				}
+			b.Env.Advance(int64(tt.after))
+			for _, v := range tt.steps {
 				step(t, b, v.s, v.reason)
 			}
 			b.Accounted()

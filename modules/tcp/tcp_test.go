@@ -266,6 +266,7 @@ func TestTimeouts(t *testing.T) {
 		{"half-open, answered", []ppftest.Segment{cs(syn), sc(syn | ack)}, 60 * time.Second},
 		{"established", []ppftest.Segment{cs(syn), sc(syn | ack), cs(ack)}, 120 * time.Hour},
 		{"closing", []ppftest.Segment{cs(syn), sc(syn | ack), cs(ack), cs(fin | ack)}, 10 * time.Minute},
+		{"closing, the server first", []ppftest.Segment{cs(syn), sc(syn | ack), cs(ack), sc(fin | ack)}, 10 * time.Minute},
 		{"closed", []ppftest.Segment{cs(syn), sc(syn | ack), cs(ack), cs(fin | ack), sc(fin | ack)}, time.Minute},
 		{"reset", []ppftest.Segment{cs(syn), sc(syn | ack), cs(ack), cs(rst)}, time.Minute},
 	}
@@ -523,6 +524,12 @@ func TestMended(t *testing.T) {
 		}
 		if got := b.Engine.ReasonCounts(); len(got) != 1 || got[0].Reason != "tcp.syn-data-removed" {
 			t.Errorf("offers in a SYN were counted: %+v", got)
+		}
+		accurate := cs(syn | packet.ECE | packet.CWR) // with the AE bit an offer of RFC 9768
+		accurate.Edit = func(b []byte) []byte { b[12] |= 1; return b }
+		b = ppftest.New(t, instance())
+		if _, seg := decode(t, step(t, b, accurate, "")); seg.NS || !seg.ECE || !seg.CWR || len(b.Engine.ReasonCounts()) != 0 {
+			t.Errorf("accurate ECN is offered: %+v; %+v", seg, b.Engine.ReasonCounts())
 		}
 	})
 }

@@ -226,6 +226,18 @@ func TestOfferedOnce(t *testing.T) {
 	}
 }
 
+// TestShrunkenWindow: what was sent into a window is sent again though its receiver
+// has closed it since.
+func TestShrunkenWindow(t *testing.T) {
+	b := ppftest.New(t, instance())
+	open(t, b)
+	for offset := range uint32(30) {
+		step(t, b, at(cs(ack), offset*1000, 1000), "")
+	}
+	step(t, b, windowed(sc(ack), 0), "")
+	step(t, b, at(cs(ack), 0, 1000), "")
+}
+
 // TestMonitorWindow: where segments pass that would be refused, what follows is
 // judged by what the receiver has got.
 func TestMonitorWindow(t *testing.T) {
