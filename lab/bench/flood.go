@@ -17,7 +17,7 @@ import (
 const floodSYNs = 1 << 17
 
 // flood tells what is left of a transfer while the server's port is flooded with
-// SYNs, and what the flood costs in memory.
+// SYNs, with and without cookies, and what the flood costs in memory.
 func flood(ctx context.Context, o Options) (r *Result, err error) {
 	r = &Result{Bench: "flood"}
 	sites, err := newSites(ctx, o.Program, "", "tcp")
@@ -25,15 +25,30 @@ func flood(ctx context.Context, o Options) (r *Result, err error) {
 	if err != nil {
 		return r, err
 	}
+	const cookies = "tcp, cookie"
+	if sites[cookies], err = newSiteWith(ctx, o.Program, "tcp", "    handshake: cookie\n"); err != nil {
+		return r, err
+	}
 	row, err := measure(Row{Name: "tcp, transfer during a SYN flood", Against: plain, Unit: "bit/s"}, o.Runs,
 		sites["tcp"].underSYNs(ctx, o), sites[""].underSYNs(ctx, o))
 	if err != nil {
 		return r, err
 	}
-	memory, err := measure(Row{Name: "memory of the proxy after it", Against: "400 MB", Unit: "B", less: true}, 1,
-		func() (float64, error) { return resident(sites["tcp"].proxy.PID()) }, func() (float64, error) { return memoryTarget, nil })
-	r.Rows = append(r.Rows, row, memory)
-	return r, err
+	answered, err := measure(Row{Name: "tcp with cookies, transfer during a SYN flood", Against: plain, Unit: "bit/s"}, o.Runs,
+		sites[cookies].underSYNs(ctx, o), sites[""].underSYNs(ctx, o))
+	if err != nil {
+		return r, err
+	}
+	r.Rows = append(r.Rows, row, answered)
+	for _, memory := range []struct{ name, site string }{{"memory of the proxy after it", "tcp"}, {"memory of the proxy with cookies after it", cookies}} {
+		row, err := measure(Row{Name: memory.name, Against: "400 MB", Unit: "B", less: true}, 1,
+			func() (float64, error) { return resident(sites[memory.site].proxy.PID()) }, func() (float64, error) { return memoryTarget, nil })
+		if err != nil {
+			return r, err
+		}
+		r.Rows = append(r.Rows, row)
+	}
+	return r, nil
 }
 
 // underSYNs measures a transfer while another port of the server is flooded.

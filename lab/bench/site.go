@@ -24,6 +24,11 @@ type site struct {
 
 // newSite builds a routed lab; chain is what the proxy runs, "" for none.
 func newSite(ctx context.Context, program, chain string) (*site, error) {
+	return newSiteWith(ctx, program, chain, "")
+}
+
+// newSiteWith is newSite with more lines of the instance, indented by four spaces.
+func newSiteWith(ctx context.Context, program, chain, more string) (*site, error) {
 	return openSite(ctx, lab.Options{Anonymous: true}, func(s *site) (err error) {
 		if chain != "" {
 			s.proxy, err = s.lab.Proxy.StartProxy(ctx, program, fmt.Sprintf(`version: 1
@@ -31,7 +36,7 @@ instances:
   - name: bench
     match: {server: %s}
     chain: [%s]
-`, s.lab.Server.IPv4, chain))
+%s`, s.lab.Server.IPv4, chain, more))
 		}
 		return err
 	})
