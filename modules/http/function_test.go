@@ -167,7 +167,7 @@ func TestFinding(t *testing.T) {
 		t.Errorf("%q, the origin got %q: %v", got, r.received(), r.reasons)
 	}
 	r = newRig(t, ppf.Repair, func(c *Config) { c.Fields = append(c.Fields, "Word") }, judging{})
-	r.overrides = map[string]ppf.Do{"functiontest.mended": ppf.DoRefuse}
+	r.change(func() { r.overrides = map[string]ppf.Do{"functiontest.mended": ppf.DoRefuse} })
 	if got := r.send(get, 0); statusOf(got) != 422 || r.received() != "" {
 		t.Errorf("refused: %q, the origin got %q", got, r.received())
 	}

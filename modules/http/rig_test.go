@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -66,9 +67,28 @@ func newRig(t testing.TB, mode ppf.Mode, change func(*Config), functions ...Func
 	}
 	r.answer = func(int, string) string { return okAnswer }
 	r.origin = r.listen(r.serveOrigin)
-	l := r.listen(func(conn net.Conn) { serve(r.link(conn), r.policy, &r.budget) })
+	l := r.listen(func(conn net.Conn) {
+		r.mu.Lock()
+		link, p := r.link(conn), r.policy
+		r.mu.Unlock()
+		serve(link, p, &r.budget)
+	})
 	r.addr = l.Addr().String()
 	return r
+}
+
+// change changes the rig for the connections that come afterwards.
+func (r *rig) change(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+// told gives the reports so far.
+func (r *rig) told() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.reports)
 }
 
 // listen serves each connection with f until the test is over.

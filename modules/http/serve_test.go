@@ -297,7 +297,7 @@ func TestMonitor(t *testing.T) {
 			if got := r.received(); got != tt.want {
 				t.Errorf("the origin got %q, want %q", got, tt.want)
 			}
-			if all := strings.Join(r.reports, "\n"); !strings.Contains(all, tt.report) || !strings.Contains(all, "127.0.0.1") {
+			if all := strings.Join(r.told(), "\n"); !strings.Contains(all, tt.report) || !strings.Contains(all, "127.0.0.1") {
 				t.Errorf("the reports say %q, want %q and the client", all, tt.report)
 			}
 		})
@@ -307,7 +307,7 @@ func TestMonitor(t *testing.T) {
 // TestOverride: one reason is relaxed, and the others are not.
 func TestOverride(t *testing.T) {
 	r := newRig(t, ppf.Repair, nil)
-	r.overrides = map[string]ppf.Do{"http.chunk.extension": ppf.DoRepair}
+	r.change(func() { r.overrides = map[string]ppf.Do{"http.chunk.extension": ppf.DoRepair} })
 	head := "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 	if got := statusOf(r.send(head+"1;a=b\r\nx\r\n0\r\n\r\n", 0)); got != 200 {
 		t.Errorf("an extension that is allowed: got %d", got)

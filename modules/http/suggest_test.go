@@ -30,10 +30,11 @@ func (r *rig) relax(t *testing.T, settings, printed string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.policy, r.overrides = p, map[string]ppf.Do{}
+	overrides := map[string]ppf.Do{}
 	for _, o := range spec.Instances[0].Reasons {
-		r.overrides[o.Reason] = o.Do
+		overrides[o.Reason] = o.Do
 	}
+	r.change(func() { r.policy, r.overrides = p, overrides })
 }
 
 // TestSuggestions puts the setting in that a refusal prints: it is one, and the same
@@ -48,9 +49,10 @@ func TestSuggestions(t *testing.T) {
 		}
 		r := newRig(t, c.modeOf(t), c.configure(t))
 		r.send(c.sent, 0)
-		m := printed.FindStringSubmatch(strings.Join(r.reports, "\n"))
+		reports := r.told()
+		m := printed.FindStringSubmatch(strings.Join(reports, "\n"))
 		if m == nil || m[1] != reason {
-			t.Errorf("%s: the reports say %q", c.name, r.reports)
+			t.Errorf("%s: the reports say %q", c.name, reports)
 			continue
 		}
 		if m[2] == "none" {
@@ -60,7 +62,7 @@ func TestSuggestions(t *testing.T) {
 		mended := newRig(t, c.modeOf(t), nil)
 		mended.relax(t, c.settings, m[2])
 		mended.send(c.sent, 0)
-		for _, report := range mended.reports {
+		for _, report := range mended.told() {
 			if strings.Contains(report, "refused "+reason+" ") {
 				t.Errorf("%s: with %s: %s", c.name, m[2], report)
 			}
