@@ -69,8 +69,10 @@ type Daemon struct {
 	mu     sync.Mutex // one change at a time
 	spec   *ppf.Spec
 	closed *nfqueue.Source // the queues of instances that fail closed
-	// noPackets says why there are neither rules nor queues; kernel and closed
-	// are nil then. It does not change.
+	// opening is theirs for SYNs.
+	opening *nfqueue.Source
+	// noPackets says why there are neither rules nor queues; kernel, closed and
+	// opening are nil then. It does not change.
 	noPackets error
 	open      *nfqueue.Source // that of instances that fail open; nil until there is one
 	// streams are the listeners of instances with source: listen.
@@ -168,7 +170,7 @@ func Start(o Options) (_ *Daemon, err error) {
 		}
 		undo = append(undo, func() { d.watcher.file.Close() })
 	}
-	d.engine, err = ppf.New(ppf.Options{Env: d.host, Workers: workers + 1 + wireWorkers(d.spec), PluginConfig: d.spec.Plugins})
+	d.engine, err = ppf.New(ppf.Options{Env: d.host, Workers: workers + 2 + wireWorkers(d.spec), PluginConfig: d.spec.Plugins})
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +187,7 @@ func Start(o Options) (_ *Daemon, err error) {
 	if d.closed != nil {
 		d.engine.SetEmitter(d.closed.Emit)
 	}
-	d.wires.free = d.engine.Handlers()[workers+1:]
+	d.wires.free = d.engine.Handlers()[workers+2:]
 	// A killed predecessor's rules already lead to our queues: nothing is judged
 	// before the instances are there.
 	if _, err = d.engine.Apply(d.spec); err != nil {
@@ -212,6 +214,7 @@ func Start(o Options) (_ *Daemon, err error) {
 	d.startWires(opened)
 	if d.noPackets == nil {
 		d.run(d.closed, d.engine.Handlers()[:workers])
+		d.run(d.opening, d.engine.Handlers()[workers+1:][:1])
 		undo = append(undo, func() {
 			if before == rules.StateNone { // else the servers stay closed, as they were
 				_ = d.kernel.Remove()
@@ -287,16 +290,11 @@ func (d *Daemon) keepJournal() {
 	d.endJournal = end
 }
 
-// queueConfig numbers the queues: those that fail closed first, then the one
-// that fails open.
-func (d *Daemon) queueConfig(workers int, open bool) nfqueue.Config {
-	c := nfqueue.Config{Mark: rules.Mark, Judged: rules.JudgedMark, Now: d.host.Now, FailOpen: open}
-	if open {
-		c.Queues = []uint16{d.spec.QueueFirst + maxWorkers}
-		return c
-	}
-	for i := range workers {
-		c.Queues = append(c.Queues, d.spec.QueueFirst+uint16(i))
+// queueConfig is what all queues have in common.
+func (d *Daemon) queueConfig(q rules.Queues) nfqueue.Config {
+	c := nfqueue.Config{Mark: rules.Mark, Judged: rules.JudgedMark, Now: d.host.Now}
+	for i := range q.Count {
+		c.Queues = append(c.Queues, q.First+i)
 	}
 	return c
 }
@@ -330,12 +328,18 @@ func (d *Daemon) plan() rules.Plan {
 	return p
 }
 
+// openingQueue is where a file's queues have the one for SYNs.
+func openingQueue(spec *ppf.Spec) rules.Queues {
+	return rules.Queues{First: spec.QueueFirst + maxWorkers + 2, Count: 1}
+}
+
 // Plan tells what the kernel shall select for the rules of an engine.
 func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
 	p := rules.Plan{
-		Closed: rules.Queues{First: spec.QueueFirst, Count: uint16(min(runtime.GOMAXPROCS(0), maxWorkers))},
-		Open:   rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
-		Hold:   spec.QueueFirst + maxWorkers + 1,
+		Closed:  rules.Queues{First: spec.QueueFirst, Count: uint16(min(runtime.GOMAXPROCS(0), maxWorkers))},
+		Open:    rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
+		Hold:    spec.QueueFirst + maxWorkers + 1,
+		Opening: openingQueue(spec),
 
 		Streams: streamsOf(e),
 	}
@@ -390,7 +394,9 @@ func (d *Daemon) changeRules() (*rules.Plan, error) {
 	}
 	p := d.plan()
 	if d.open == nil && slices.ContainsFunc(p.Selectors, func(s rules.Selector) bool { return s.Fail == ppf.FailOpen }) {
-		open, err := nfqueue.Open(d.queueConfig(1, true))
+		c := d.queueConfig(p.Open)
+		c.FailOpen = true
+		open, err := nfqueue.Open(c)
 		if err != nil {
 			return nil, err
 		}
@@ -471,7 +477,7 @@ func (d *Daemon) SourceStats() ([]ppf.SourceStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var sources []ppf.Source
-	for _, q := range []*nfqueue.Source{d.closed, d.open, d.transparent.held} {
+	for _, q := range []*nfqueue.Source{d.closed, d.opening, d.open, d.transparent.held} {
 		if q != nil {
 			sources = append(sources, q)
 		}

@@ -38,9 +38,21 @@ func (d *Daemon) openQueues(workers int) (err error) {
 	if d.noPackets != nil {
 		return nil
 	}
-	d.closed, err = nfqueue.Open(d.queueConfig(workers, false))
+	d.closed, err = nfqueue.Open(d.queueConfig(rules.Queues{First: d.spec.QueueFirst, Count: uint16(workers)}))
+	if err == nil {
+		c := d.queueConfig(openingQueue(d.spec))
+		c.MaxLen, c.Nice = maxOpening, openingNice
+		d.opening, err = nfqueue.Open(c)
+	}
 	return d.withoutPackets(err)
 }
+
+// A flood of SYNs is judged behind what belongs to connections. What does not fit is
+// dropped by the kernel, and clients that mean it send again.
+const (
+	maxOpening  = 1024
+	openingNice = 5
+)
 
 // withoutPackets judges why no packets can be taken. It is an error only for a
 // file with instances that take packets; with listeners and inline pairs alone the
@@ -58,9 +70,11 @@ func (d *Daemon) withoutPackets(why error) error {
 // closeKernel gives back what openKernel and openQueues opened.
 func (d *Daemon) closeKernel() error {
 	var errs []error
-	if d.closed != nil {
-		errs = append(errs, d.closed.Close())
-		d.closed = nil
+	for _, q := range []**nfqueue.Source{&d.closed, &d.opening} {
+		if *q != nil {
+			errs = append(errs, (*q).Close())
+			*q = nil
+		}
 	}
 	if d.transparent.diversion != nil {
 		d.transparent.diversion.Close()

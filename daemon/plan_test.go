@@ -48,6 +48,9 @@ func TestPlan(t *testing.T) {
 	if p.Closed.First != 100 || p.Closed.Count < 1 || p.Open.First != 100+maxWorkers || p.Open.Count != 1 {
 		t.Errorf("queues %+v, %+v", p.Closed, p.Open)
 	}
+	if p.Opening.Count != 1 || p.Opening.First == p.Hold || p.Opening.First <= p.Open.First {
+		t.Errorf("SYNs have queue %+v, those that wait %d", p.Opening, p.Hold)
+	}
 	var got []string
 	for _, s := range p.Selectors {
 		early := ""

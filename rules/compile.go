@@ -52,6 +52,7 @@ type compiler struct {
 	features Features
 	names    map[string]bool
 	rules    *Ruleset
+	opening  *chain // what closed gives; nil until then
 }
 
 var fails = []ppf.Fail{ppf.FailClosed, ppf.FailOpen}
@@ -124,6 +125,29 @@ func (c *compiler) take(b *builder, fail ppf.Fail) rule {
 	return c.queue(b, c.plan.Closed, 0, "queue to ")
 }
 
+// takeWhole is take for packets that are in one piece: the pieces of one packet
+// have to come to one queue, whatever the first of them shows.
+func (c *compiler) takeWhole(b *builder, fail ppf.Fail) rule {
+	if c.features.Block || fail == ppf.FailOpen || c.plan.Opening.Count == 0 {
+		return c.take(b, fail)
+	}
+	ch := c.closed()
+	return b.to("goto "+ch.name, &expr.Verdict{Kind: expr.VerdictGoto, Chain: ch.name})
+}
+
+// closed is the chain that parts what may open a connection from the rest: a flood
+// of the one must not fill the queues of the other.
+func (c *compiler) closed() *chain {
+	if c.opening == nil {
+		c.opening = &chain{name: c.name("closed"), rules: []rule{
+			c.queue(new(builder).tcp().syn(), c.plan.Opening, 0, "queue to "),
+			c.queue(new(builder), c.plan.Closed, 0, "queue to "),
+		}}
+		c.rules.chains = append(c.rules.chains, c.opening)
+	}
+	return c.opening
+}
+
 // queue ends the rule with queues; text is what comes before their numbers.
 func (c *compiler) queue(b *builder, q Queues, flags uint16, text string) rule {
 	text += fmt.Sprint(q.First)
@@ -167,10 +191,10 @@ func (c *compiler) place(at place) {
 		own.rules = append(own.rules, new(builder).fragment(false, laterOffset).accept())
 	}
 	c.extensions(ch, all)
-	c.selectPlain(ch, ch.name, selectors, c.take)
+	c.selectPlain(ch, ch.name, selectors, c.takeWhole)
 	if len(sparing) > 0 {
 		own := &chain{name: c.name(ch.name + "_sparing"), rules: []rule{new(builder).own(fieldSrc).back()}}
-		own.rules = append(own.rules, c.take(new(builder), ppf.FailClosed))
+		own.rules = append(own.rules, c.takeWhole(new(builder), ppf.FailClosed))
 		c.rules.chains = append(c.rules.chains, own)
 		c.selectPlain(ch, own.name, sparing, func(b *builder, _ ppf.Fail) rule { return b.jump(own) })
 	}
@@ -182,7 +206,7 @@ func (c *compiler) place(at place) {
 				g.add(&refuse[i].Criteria)
 			}
 		}
-		g.write(ch, ch.name+"_others", c.take)
+		g.write(ch, ch.name+"_others", c.takeWhole)
 	}
 	c.unreadable(ch, selectors)
 	c.keep(ch, at)

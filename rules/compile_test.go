@@ -55,6 +55,8 @@ var goldenPlans = []struct {
 	{"two-families", Plan{Closed: queues, Selectors: both(ppf.Postrouting, ppf.Match{
 		Protocol: packet.ProtoTCP, Server: append(prefixes("192.0.2.1/24", "203.0.113.0/25"), plc6...), Port: []ppf.PortRange{{Lo: 80, Hi: 80}, {Lo: 502, Hi: 503}},
 	})}, native},
+	{"opening", Plan{Closed: queues, Opening: Queues{20579, 1}, Open: open, Selectors: append(both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)}),
+		Selector{Hook: ppf.Input, Fail: ppf.FailOpen})}, native},
 	{"no-address", Plan{Closed: queues, Selectors: []Selector{
 		{Hook: ppf.Output, Criteria: ppf.Criteria{Protocol: packet.ProtoICMP}},
 		{Hook: ppf.Prerouting, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, DstPorts: port(80)}},
@@ -103,7 +105,7 @@ var goldenPlans = []struct {
 	{"hidden", Plan{Closed: queues, Selectors: both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)}), Hidden: []Selector{
 		{Dir: ppf.ServerToClient, Hook: ppf.Output, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, Src: append(plc, plc6...), SrcPorts: port(80), In: "eth0"}},
 	}}, native},
-	{"block", Plan{Closed: queues, Open: open, Selectors: []Selector{
+	{"block", Plan{Closed: queues, Opening: Queues{20579, 1}, Open: open, Selectors: []Selector{
 		{Hook: ppf.Input, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoTCP, DstPorts: port(80)}},
 		{Hook: ppf.Input, Fail: ppf.FailOpen, Criteria: ppf.Criteria{Dst: plc, Protocol: packet.ProtoUDP, DstPorts: port(53)}},
 	}}, Features{Block: true}},
@@ -153,6 +155,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"queues past the last", Plan{Closed: Queues{First: 65535, Count: 2}, Selectors: one}, native, ErrPlan},
 		{"no open queues", Plan{Closed: queues, Selectors: opens}, native, ErrPlan},
 		{"overlapping queues", Plan{Closed: queues, Open: Queues{First: 20561, Count: 1}, Selectors: opens}, native, ErrPlan},
+		{"SYNs are judged where others are", Plan{Closed: queues, Opening: Queues{20561, 1}, Selectors: one}, native, ErrPlan},
 		{"SYNs wait where packets are judged", Plan{Closed: queues, Hold: 20561, Streams: []Stream{{Criteria: ppf.Criteria{Protocol: packet.ProtoTCP}, Honest: true}}}, native, ErrPlan},
 		{"a stream of UDP", Plan{Closed: queues, Streams: []Stream{{Criteria: ppf.Criteria{Protocol: packet.ProtoUDP}}}}, native, ErrPlan},
 		{"long interface name", Plan{Closed: queues, Refuse: []Selector{{Hook: ppf.Input, Criteria: ppf.Criteria{In: "abcdefghijklmnop"}}}}, native, ErrPlan},

@@ -224,10 +224,14 @@ func (b *builder) syn() *builder {
 		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}}).cmp(expr.CmpOpEq, 0x02)
 }
 
+// tcp restricts the rule to TCP.
+func (b *builder) tcp() *builder {
+	return b.say("meta l4proto tcp").add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, unix.IPPROTO_TCP)
+}
+
 // rst restricts the rule to segments that reset a connection.
 func (b *builder) rst() *builder {
-	return b.say("meta l4proto tcp tcp flags & rst != 0").add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}).cmp(expr.CmpOpEq, unix.IPPROTO_TCP).
-		load(expr.PayloadBaseTransportHeader, 13, 1).
+	return b.tcp().say("tcp flags & rst != 0").load(expr.PayloadBaseTransportHeader, 13, 1).
 		add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{0x04}, Xor: []byte{0}}).cmp(expr.CmpOpNeq, 0)
 }
 

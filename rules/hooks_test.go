@@ -375,6 +375,48 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
+// TestOpening: a SYN in one piece has a queue of its own, everything else has
+// another, also the first piece of a SYN: its other pieces go there.
+func TestOpening(t *testing.T) {
+	n := newNetwork(t)
+	k, f := openKernelIn(t, n.router)
+	apply(t, k, Plan{Closed: Queues{closedQueue, 1}, Opening: Queues{openingQueue, 1}, Selectors: []Selector{{Hook: ppf.Forward}}}, f)
+	got := make(chan taken, 16)
+	consume(t, n.router, func(p taken) verdict {
+		got <- p
+		return verdict{}
+	}, closedQueue, openingQueue)
+	w := openWire(t, n.client, "eth0", n.mac["peer/client0"], n.mac["router/client0"])
+	flagged := func(flags byte) []byte {
+		b := tcp(1, 80)
+		b[13] = flags
+		return b
+	}
+	for i, c := range []struct {
+		name string
+		data []byte
+		want uint16
+	}{
+		{"SYN", ip4(clientAddr, serverAddr, 6, 0, flagged(0x02)), openingQueue},
+		{"SYN with ECE, CWR, PSH and URG", ip4(clientAddr, serverAddr, 6, 0, flagged(0xea)), openingQueue},
+		{"SYN, IPv6", ip6(clientAddr6, serverAddr6, 6, flagged(0x02)), openingQueue},
+		{"SYN-ACK", ip4(clientAddr, serverAddr, 6, 0, flagged(0x12)), closedQueue},
+		{"SYN and FIN", ip4(clientAddr, serverAddr, 6, 0, flagged(0x03)), closedQueue},
+		{"SYN and RST", ip4(clientAddr, serverAddr, 6, 0, flagged(0x06)), closedQueue},
+		{"ACK", ip4(clientAddr, serverAddr, 6, 0, flagged(0x10)), closedQueue},
+		{"nothing", ip4(clientAddr, serverAddr, 6, 0, flagged(0)), closedQueue},
+		{"UDP with a SYN's octets", ip4(clientAddr, serverAddr, 17, 0, flagged(0x02)), closedQueue},
+		{"first piece of a SYN", ip4(clientAddr, serverAddr, 6, moreFragments, append(flagged(0x02), 0, 0, 0, 0)), closedQueue},
+		{"SYN behind an extension header", ip6(clientAddr6, serverAddr6, 60, extension(6, flagged(0x02))), closedQueue},
+	} {
+		setMark(c.data, uint16(i+1))
+		w.send(t, c.data)
+		if p := await(t, got, c.data, c.name); p.queue != c.want {
+			t.Errorf("%s: queue %d, want %d", c.name, p.queue, c.want)
+		}
+	}
+}
+
 // placesTable is the table of docs/hooks.md.
 func placesTable() string {
 	var b strings.Builder

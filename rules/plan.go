@@ -112,6 +112,9 @@ type Plan struct {
 	// Closed and Open are the queues for instances that fail closed and open;
 	// Open is not looked at where no instance fails open.
 	Closed, Open Queues
+	// Opening is the queue for segments that may open a connection, of what fails
+	// closed; without a count they go where the others go.
+	Opening Queues
 	// Hold is the queue in which SYNs wait.
 	Hold uint16
 }
@@ -142,6 +145,10 @@ func (p *Plan) check() error {
 		if s.Honest && p.Closed.First <= p.Hold && p.Hold <= p.Closed.last() {
 			return fmt.Errorf("rules: compile: %w: SYNs wait in queue %d, which is one of %d-%d", ErrPlan, p.Hold, p.Closed.First, p.Closed.last())
 		}
+	}
+	if o := p.Opening; o.Count > 0 && o.First <= p.Closed.last() && p.Closed.First <= o.last() {
+		return fmt.Errorf("rules: compile: %w: queues %d-%d are for all segments, %d-%d for the first, and they overlap",
+			ErrPlan, p.Closed.First, p.Closed.last(), o.First, o.last())
 	}
 	if !open {
 		return nil

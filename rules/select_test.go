@@ -16,6 +16,7 @@ import (
 const (
 	closedQueue  = 5
 	openQueue    = 6
+	openingQueue = 7
 	witnessQueue = 9
 )
 

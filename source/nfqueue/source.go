@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,8 @@ type Config struct {
 	Judged uint32
 	// BufferBytes is the socket's receive buffer; 0: 64 MiB.
 	BufferBytes int
+	// Nice is by how much the workers give way to others, 0 to 19 (setpriority(2)).
+	Nice int
 	// Drain is how long packets are answered after Run was told to stop; 0: 500
 	// ms.
 	Drain time.Duration
@@ -54,6 +57,7 @@ type Config struct {
 type Source struct {
 	queues  []*queue
 	drain   int64
+	nice    int
 	now     func() int64
 	raw     rawSockets
 	proc    *os.File
@@ -75,7 +79,7 @@ func Open(c Config) (_ *Source, err error) {
 	if c.Drain == 0 {
 		c.Drain = 500 * time.Millisecond
 	}
-	s := &Source{drain: int64(c.Drain), now: c.Now}
+	s := &Source{drain: int64(c.Drain), nice: c.Nice, now: c.Now}
 	s.raw.v4, s.raw.v6 = -1, -1
 	defer func() {
 		if err != nil {
@@ -116,6 +120,7 @@ func (s *Source) Run(ctx context.Context, handlers []ppf.Handler) error {
 	for i, q := range s.queues {
 		workers.Go(func() {
 			defer cancel() // a worker that fails ends the others: closed, not half open
+			s.giveWay()
 			errs[i] = q.run(handlers[i], &done, until.Load)
 		})
 	}
@@ -129,6 +134,16 @@ func (s *Source) Run(ctx context.Context, handlers []ppf.Handler) error {
 	}
 	workers.Wait()
 	return errors.Join(errs...)
+}
+
+// giveWay lowers the priority of a worker that others come before: it has a thread
+// of its own, which ends with it. Where that is refused it stays one of them.
+func (s *Source) giveWay() {
+	if s.nice == 0 {
+		return
+	}
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), s.nice)
 }
 
 // Close unbinds the queues; what our rules still select is dropped from then on.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/promethos/promethos/lab"
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -91,9 +93,15 @@ func newSite(t *testing.T) *site {
 func now() int64 { return time.Now().UnixNano() }
 
 // open opens queues in the proxy host.
-func (s *site) open(queues ...uint16) (src *nfqueue.Source, err error) {
+func (s *site) open(queues ...uint16) (*nfqueue.Source, error) {
+	return s.openWith(nfqueue.Config{Queues: queues})
+}
+
+// openWith is open with more settings.
+func (s *site) openWith(c nfqueue.Config) (src *nfqueue.Source, err error) {
+	c.Mark, c.Now = rules.Mark, now
 	err = s.Proxy.Do(func() error {
-		src, err = nfqueue.Open(nfqueue.Config{Queues: queues, Mark: rules.Mark, Now: now})
+		src, err = nfqueue.Open(c)
 		return err
 	})
 	return src, err
@@ -102,7 +110,14 @@ func (s *site) open(queues ...uint16) (src *nfqueue.Source, err error) {
 // run opens the queue and decides its packets until the test ends.
 func (s *site) run(t *testing.T, decide func(*ppf.Frame)) (*nfqueue.Source, *decider) {
 	t.Helper()
-	src, err := s.open(firstQueue)
+	return s.runWith(t, nfqueue.Config{}, decide)
+}
+
+// runWith is run with settings of the queue.
+func (s *site) runWith(t *testing.T, c nfqueue.Config, decide func(*ppf.Frame)) (*nfqueue.Source, *decider) {
+	t.Helper()
+	c.Queues = []uint16{firstQueue}
+	src, err := s.openWith(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +199,37 @@ func TestAccept(t *testing.T) {
 	}
 	if n, err := s.Client.Ping(t.Context(), s.Server.IPv4, lab.EchoOptions{Size: 60000}); err != nil || n.Received != 1 {
 		t.Errorf("ping of 60,000 bytes in fragments: %+v, %v", n, err)
+	}
+}
+
+// TestNice: a worker that gives way has a thread of its own with that priority,
+// another one has what the program has.
+func TestNice(t *testing.T) {
+	for _, nice := range []int{0, 7} {
+		s := newSite(t)
+		var got atomic.Int64
+		s.runWith(t, nfqueue.Config{Nice: nice}, func(f *ppf.Frame) {
+			accept(f)
+			p, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())
+			if err != nil {
+				t.Error(err)
+			}
+			got.Store(20 - int64(p)) // as the system call gives it (getpriority(2))
+		})
+		own, err := unix.Getpriority(unix.PRIO_PROCESS, os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := s.echo(t, 100); n != 3 {
+			t.Errorf("%d of 3 answers", n)
+		}
+		want := int64(nice)
+		if nice == 0 {
+			want = 20 - int64(own)
+		}
+		if got.Load() != want {
+			t.Errorf("nice %d: got %d, want %d", nice, got.Load(), want)
+		}
 	}
 }
 
