@@ -348,10 +348,12 @@ func judgeTrigger(arrived []Frame, fault func(gopacket.Packet) bool) Outcome {
 	return Rebuilt
 }
 
-// settle waits until the proxy has judged what a sender sent before: packets of
-// the same addresses keep their order, and a packet is judged at two hooks at
-// most, so the last of three sentinels one after the other comes behind. Of each,
-// a SYN, a datagram and an echo request are sent: the chain may know only some.
+// settle waits until the proxy has judged what a sender sent before. Packets of the
+// same addresses reach the proxy's queues in order, so behind a sentinel that has
+// arrived they are in them; SYNs have a queue of their own and may be judged before
+// what came earlier, so the queues must be empty as well. A packet is judged at two
+// hooks at most: the last of three sentinels one after the other comes behind. Of
+// each, a SYN, a datagram and an echo request are sent: the chain may know only some.
 func (st *stage) settle(e triggerEnv) error {
 	ctx, cancel := context.WithTimeout(st.ctx, patience)
 	defer cancel()
@@ -372,6 +374,9 @@ func (st *stage) settle(e triggerEnv) error {
 		})
 		if err != nil {
 			return fmt.Errorf("nothing of %v passes, not even a SYN, a datagram or an echo request: %w", e.src, err)
+		}
+		if err := st.lab.Proxy.Judged(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
