@@ -34,6 +34,9 @@ func NewClient(path string) *Client {
 	return c
 }
 
+// Close gives back connections that wait for another question.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 func (c *Client) do(ctx context.Context, method, path string, body, into any) error {
 	r, err := c.open(ctx, method, path, body)
 	if err != nil {

@@ -88,8 +88,8 @@ type SelftestOptions struct {
 	Wire Configure
 	// Progress is told of each step.
 	Progress func(string)
-	// Ready, if not nil, looks at the proxy before anything is sent, and Prove
-	// afterwards at the proxy and at what arrived behind it.
+	// Ready, if not nil, looks at each proxy that is started before anything is sent,
+	// and Prove afterwards at it and at what arrived behind it.
 	Ready func(context.Context, *Proxy) error
 	Prove func(ctx context.Context, p *Proxy, arrived []Frame) error
 }
@@ -232,7 +232,9 @@ func (st *stage) set(options *SelftestOptions) (_ func() error, err error) {
 			stop = relay.Close
 		}
 	case sceneProxy:
-		stop, err = st.startProxy(options)
+		if st.proxy, err = options.startProxy(st.ctx, l, options.Configure); err == nil {
+			stop = st.proxy.Stop
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -253,20 +255,20 @@ func (st *stage) set(options *SelftestOptions) (_ func() error, err error) {
 	}, nil
 }
 
-func (st *stage) startProxy(options *SelftestOptions) (stop func() error, err error) {
-	text, err := options.Configure(st.lab.Server.IPv4, st.lab.Server.IPv6)
+// startProxy starts the proxy of a lab, and lets Ready look at it.
+func (o *SelftestOptions) startProxy(ctx context.Context, l *Lab, configure Configure) (*Proxy, error) {
+	text, err := configure(l.Server.IPv4, l.Server.IPv6)
 	if err != nil {
 		return nil, err
 	}
-	if st.proxy, err = st.lab.Proxy.StartProxy(st.ctx, options.Program, text); err != nil {
-		return nil, err
+	p, err := l.Proxy.StartProxy(ctx, o.Program, text)
+	if err != nil || o.Ready == nil {
+		return p, err
 	}
-	if options.Ready != nil {
-		if err := options.Ready(st.ctx, st.proxy); err != nil {
-			return nil, errors.Join(err, st.proxy.Stop())
-		}
+	if err := o.Ready(ctx, p); err != nil {
+		return nil, errors.Join(err, p.Stop())
 	}
-	return st.proxy.Stop, nil
+	return p, nil
 }
 
 // from gives a sender that was not used yet.

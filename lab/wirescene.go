@@ -130,33 +130,36 @@ func runWireScene(ctx context.Context, s scene, options *SelftestOptions) (resul
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Down()) }()
-	if s == sceneProxy {
-		text, err := options.Wire(l.Server.IPv4, l.Server.IPv6)
-		if err != nil {
+	if s != sceneProxy {
+		if err := l.Proxy.Bridge(ClientInterface, ServerInterface); err != nil {
 			return nil, err
 		}
-		p, err := l.Proxy.StartProxy(ctx, options.Program, text)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, p.Stop()) }()
-	} else if err := l.Proxy.Bridge(ClientInterface, ServerInterface); err != nil {
+		results, _, err = playWire(ctx, l)
+		return results, err
+	}
+	p, err := options.startProxy(ctx, l, options.Wire)
+	if err != nil {
 		return nil, err
 	}
-	return playWire(ctx, l)
+	defer func() { err = errors.Join(err, p.Stop()) }()
+	results, arrived, err := playWire(ctx, l)
+	if err != nil || options.Prove == nil {
+		return results, err
+	}
+	return results, options.Prove(ctx, p, arrived)
 }
 
-// playWire plays them on a lab.
-func playWire(ctx context.Context, l *Lab) (results map[string]outcome, err error) {
+// playWire plays them on a lab, and gives what the server's side saw meanwhile.
+func playWire(ctx context.Context, l *Lab) (results map[string]outcome, arrived []Frame, err error) {
 	var senders [2]*RawSender
 	var captures [2]*Capture
 	for i, h := range []*Host{l.Client, l.Server} {
 		if senders[i], err = h.RawSender(EndInterface); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer func() { err = errors.Join(err, senders[i].Close()) }()
 		if captures[i], err = h.Capture(CaptureOptions{}); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer func() {
 			_, stopped := captures[i].Stop()
@@ -172,18 +175,18 @@ func playWire(ctx context.Context, l *Lab) (results map[string]outcome, err erro
 				mac[5] = n
 				ask := slices.Concat(packet.BroadcastMAC[:], mac[:], dhcpFrame(netip.IPv4Unspecified(), 68, 67, dhcpMessage(n, dhcpDiscover, nil)))
 				if err := sendFrame(ctx, senders[1], captures[0], ask, mac); err != nil {
-					return nil, fmt.Errorf("%s: the device's question: %w", t.name, err)
+					return nil, nil, fmt.Errorf("%s: the device's question: %w", t.name, err)
 				}
 			}
 		}
 		bad, _ := station(first)
 		if err := senders[0].Send(slices.Concat(packet.BroadcastMAC[:], bad[:], t.frame(first))); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.name, err)
+			return nil, nil, fmt.Errorf("%s: %w", t.name, err)
 		}
 		twin, _ := station(first + 1)
 		for range wireRounds {
 			if err := sendFrame(ctx, senders[0], captures[1], slices.Concat(packet.BroadcastMAC[:], twin[:], t.twin(first+1)), twin); err != nil {
-				return nil, fmt.Errorf("%s: its twin: %w", t.name, err)
+				return nil, nil, fmt.Errorf("%s: its twin: %w", t.name, err)
 			}
 		}
 		o := outcome{twin: true}
@@ -198,7 +201,7 @@ func playWire(ctx context.Context, l *Lab) (results map[string]outcome, err erro
 		}
 		results[t.name] = o
 	}
-	return results, nil
+	return results, captures[1].Frames(), nil
 }
 
 // cameFrom reports a frame that was received from a station.

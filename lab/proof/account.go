@@ -16,7 +16,7 @@ func Accounts(s control.StatsReply, reasons []ppf.ReasonCountInfo) (list []Viola
 	wrong := func(format string, args ...any) {
 		list = append(list, Violation{Accounted, fmt.Sprintf(format, args...)})
 	}
-	var in, dropped, received uint64
+	var in, out, merged, dropped, received, sent uint64
 	for _, f := range []struct {
 		name string
 		ppf.FlowCounters
@@ -24,13 +24,21 @@ func Accounts(s control.StatsReply, reasons []ppf.ReasonCountInfo) (list []Viola
 		if !f.Accounted() {
 			wrong("%s: %d packets came in, and are not accounted for: %+v", f.name, f.In, f.FlowCounters)
 		}
-		in, dropped = in+f.In, dropped+f.Dropped
+		in, merged, dropped = in+f.In, merged+f.Merged, dropped+f.Dropped
+		out += f.Sent + f.Unchanged + f.Queued + f.Emitted + f.Split
 	}
 	for _, q := range s.Sources {
-		received += q.Received
+		received, sent = received+q.Received, sent+q.Sent+q.Emitted
 		if q.KernelDropped > 0 || q.SocketDropped > 0 {
 			wrong("%s: the kernel dropped %d packets, %d did not fit into the socket buffer", q.Name, q.KernelDropped, q.SocketDropped)
 		}
+		if q.VerdictErrors > 0 {
+			wrong("%s: the kernel did not take %d verdicts or frames", q.Name, q.VerdictErrors)
+		}
+	}
+	// At netfilter's hooks fragments go on to the kernel, which merges them.
+	if sent < out || sent > out+merged {
+		wrong("the engine let %d packets go out, and %d fragments; the sources sent %d", out, merged, sent)
 	}
 	if received != in {
 		wrong("the sources received %d packets, the engine judged %d", received, in)
@@ -57,13 +65,14 @@ type Vitals struct {
 
 // TakeVitals looks at a running daemon.
 func TakeVitals(ctx context.Context, p *lab.Proxy) (Vitals, error) {
-	_, _, v, err := look(ctx, p)
+	client := control.NewClient(p.Control)
+	defer client.Close()
+	_, _, v, err := look(ctx, client)
 	return v, err
 }
 
 // look asks a running daemon for what it counted, and how it is.
-func look(ctx context.Context, p *lab.Proxy) (stats control.StatsReply, reasons []ppf.ReasonCountInfo, v Vitals, err error) {
-	client := control.NewClient(p.Control)
+func look(ctx context.Context, client *control.Client) (stats control.StatsReply, reasons []ppf.ReasonCountInfo, v Vitals, err error) {
 	status, err := client.Status(ctx)
 	if err != nil {
 		return stats, nil, v, err
@@ -99,7 +108,7 @@ func Survived(before, after Vitals) (list []Violation) {
 	if after.PID != before.PID {
 		wrong("process %d runs in place of %d", after.PID, before.PID)
 	}
-	// The control connections of the two looks themselves come and go.
+	// The control connections of those who look come and go.
 	const slack = 4
 	if after.Files > before.Files+slack {
 		wrong("%d files are open, %d were", after.Files, before.Files)
@@ -117,10 +126,12 @@ func Survived(before, after Vitals) (list []Violation) {
 // does not add up because a packet came between two questions, or because a worker
 // waits for the processor with a batch in its hands, does so at a later look.
 func Daemon(ctx context.Context, p *lab.Proxy, before Vitals) (list []Violation, err error) {
+	client := control.NewClient(p.Control)
+	defer client.Close()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for end := time.Now().Add(lookFor); ; {
-		stats, reasons, after, err := look(ctx, p)
+		stats, reasons, after, err := look(ctx, client)
 		if err != nil {
 			return nil, err
 		}

@@ -97,7 +97,7 @@ func TestTransfers(t *testing.T) {
 
 func TestAccounts(t *testing.T) {
 	good := func() (control.StatsReply, []ppf.ReasonCountInfo) {
-		s := control.StatsReply{Sources: []ppf.SourceStats{{Name: "queue 1", Received: 10}}}
+		s := control.StatsReply{Sources: []ppf.SourceStats{{Name: "queue 1", Received: 10, Sent: 7}}}
 		s.Packets = ppf.FlowCounters{In: 7, Sent: 3, Unchanged: 2, Dropped: 2}
 		s.Unmatched = ppf.FlowCounters{In: 3, Unchanged: 2, Dropped: 1}
 		return s, []ppf.ReasonCountInfo{{Reason: "a.b", Count: 3, Action: "drop"}, {Reason: "a.c", Count: 9, Action: "repair"}}
@@ -108,7 +108,24 @@ func TestAccounts(t *testing.T) {
 		want string
 	}{
 		{"good", func(*control.StatsReply, []ppf.ReasonCountInfo) {}, ""},
-		{"lost", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Packets.Sent-- }, "instances: 7"},
+		{"lost", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Packets.In, s.Sources[0].Received = 8, 11 }, "instances: 8"},
+		{"lost, of no instance", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Unmatched.In, s.Sources[0].Received = 4, 11 }, "no instance: 4"},
+		{"held", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) {
+			s.Packets.In, s.Packets.Held, s.Sources[0].Received = 8, 1, 11
+		}, ""},
+		{"cut, with an answer of ours", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) {
+			s.Packets.Split, s.Packets.Emitted, s.Sources[0].Sent, s.Sources[0].Emitted = 2, 1, 6, 4
+		}, ""},
+		{"to another queue", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Packets.Queued, s.Packets.Sent = 1, 2 }, ""},
+		{"fragments that go on", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) {
+			s.Packets.In, s.Packets.Merged, s.Sources[0].Received, s.Sources[0].Sent = 9, 2, 12, 9
+		}, ""},
+		{"more fragments than were merged", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) {
+			s.Packets.In, s.Packets.Merged, s.Sources[0].Received, s.Sources[0].Sent = 9, 2, 12, 10
+		}, "7 packets go out, and 2 fragments; the sources sent 10"},
+		{"not sent", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Sources[0].Sent-- }, "the sources sent 6"},
+		{"sent twice", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Sources[0].Emitted++ }, "the sources sent 8"},
+		{"refused by the kernel", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Sources[0].VerdictErrors = 5 }, "did not take 5"},
 		{"kernel", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Sources[0].KernelDropped = 5 }, "the kernel dropped 5"},
 		{"socket", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Sources[0].SocketDropped = 5 }, "5 did not fit"},
 		{"between", func(s *control.StatsReply, _ []ppf.ReasonCountInfo) { s.Sources[0].Received++ }, "received 11"},
@@ -130,10 +147,15 @@ func TestSurvived(t *testing.T) {
 		want  int
 	}{
 		{before, 0},
+		{Vitals{PID: 7, Files: 34}, 0},
 		{Vitals{PID: 8, Files: 30}, 1},
+		{Vitals{PID: 7, Files: 35}, 1},
+		{Vitals{PID: 7, Files: 30, Waiting: 1}, 1},
+		{Vitals{PID: 7, Files: 30, Panics: 1}, 1},
 		{Vitals{PID: 7, Files: 90, Waiting: 3, Panics: 1}, 3},
 	} {
-		if list := Survived(before, tt.after); len(list) != tt.want {
+		list := Survived(before, tt.after)
+		if slices.ContainsFunc(list, func(v Violation) bool { return v.Property != Survives }) || len(list) != tt.want {
 			t.Errorf("%+v: %v, want %d", tt.after, list, tt.want)
 		}
 	}
