@@ -79,12 +79,8 @@ func New(o Options) (*Engine, error) {
 	if o.Workers < 1 || o.Env == nil {
 		return nil, errors.New("new engine: it needs an Env and at least one worker")
 	}
-	wall := o.Env.Now
-	if w, ok := o.Env.(WallClock); ok {
-		wall = w.Wall
-	}
 	e := &Engine{
-		env: o.Env, events: NewEvents(wall), table: NewTable(defaultConnections),
+		env: o.Env, events: NewEvents(func() int64 { return Wall(o.Env) }), table: NewTable(defaultConnections),
 		pluginConfig: o.PluginConfig, plugins: map[string]Plugin{}, modules: moduleSet{}, nextNumber: 1, ownEvents: newEventLimit(),
 		recorded: o.Recorded,
 	}
@@ -108,6 +104,9 @@ func New(o Options) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// Env is the world around the engine.
+func (e *Engine) Env() Env { return e.env }
 
 // SetDefragmented tells whether the kernel puts the fragments together that pass
 // the first hook, prerouting: they are judged there, and the packet that they are

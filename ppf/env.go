@@ -3,6 +3,7 @@ package ppf
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/promethos/promethos/packet"
 )
@@ -24,6 +25,25 @@ type Route struct {
 type WallClock interface {
 	// Wall gives the time in nanoseconds since 1970.
 	Wall() int64
+	// Moment gives the time at which Now will be now, or was, for who has the
+	// program's timers measure it.
+	Moment(now int64) time.Time
+}
+
+// Wall gives the time that clocks on the wall show, in nanoseconds since 1970.
+func Wall(env Env) int64 {
+	if w, ok := env.(WallClock); ok {
+		return w.Wall()
+	}
+	return env.Now()
+}
+
+// Moment gives a time of env.Now as package time's timers measure it.
+func Moment(env Env, now int64) time.Time {
+	if w, ok := env.(WallClock); ok {
+		return w.Moment(now)
+	}
+	return time.Unix(0, now)
 }
 
 // Env is the world around the engine: time, randomness and what the host

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -178,7 +179,8 @@ type walled struct {
 	wall int64
 }
 
-func (w *walled) Wall() int64 { return w.wall }
+func (w *walled) Wall() int64              { return w.wall }
+func (*walled) Moment(now int64) time.Time { return time.Unix(0, now) }
 
 // TestClockJump: a clock that is set changes the time of events, and neither
 // connections nor the rate of records.

@@ -91,14 +91,6 @@ func (p *ProxyInstance) print() string {
 
 func (p *ProxyInstance) printSum() uint32 { return crc32.ChecksumIEEE([]byte(p.print())) }
 
-// wall is the time that clocks on the wall show.
-func (e *Engine) wall() int64 {
-	if w, ok := e.env.(WallClock); ok {
-		return w.Wall()
-	}
-	return e.env.Now()
-}
-
 // SaveConnections writes the connections of the file's instances, as far as their
 // functions are ConnSavers, and tells how many. No worker may run.
 func (e *Engine) SaveConnections(w io.Writer) (n int, err error) {
@@ -115,7 +107,7 @@ func (e *Engine) SaveConnections(w io.Writer) (n int, err error) {
 	records := e.savedConns(list, place, func([]byte) {})
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
-	head := savedHead{e.env.Now(), e.wall(), uint32(len(list)), uint64(records), uint32(binary.Size(savedConn{}))}
+	head := savedHead{e.env.Now(), Wall(e.env), uint32(len(list)), uint64(records), uint32(binary.Size(savedConn{}))}
 	b := must(binary.Append([]byte(savedMagic), binary.LittleEndian, head))
 	for _, p := range list {
 		b = appendText(b, p.print())
@@ -208,7 +200,7 @@ func (e *Engine) RestoreConnections(r io.ReadSeeker) (sum Restored, err error) {
 		}
 		from = append(from, e.savedInstance(in))
 	}
-	later := e.env.Now() - max(e.wall()-head.Wall, 0) - head.Now
+	later := e.env.Now() - max(Wall(e.env)-head.Wall, 0) - head.Now
 	for range head.Connections {
 		var c savedConn
 		in.value(&c)

@@ -5,7 +5,10 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
+
+	"github.com/promethos/promethos/ppf"
 )
 
 // conn is a TCP connection with less between it and the kernel than net's: its
@@ -24,6 +27,7 @@ type conn struct {
 	tryAwait  func(fd uintptr) bool
 	rest      func() // of Await; nil once it was called
 	first     [1]byte
+	env       ppf.Env
 }
 
 // transfer is one system call's buffer, and what came of it.
@@ -34,27 +38,40 @@ type transfer struct {
 }
 
 // dialed wraps what a dialer gives.
-func dialed(c net.Conn, err error) (net.Conn, error) {
+func dialed(env ppf.Env, c net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrap(c)
+	return wrap(env, c)
 }
 
-// wrap makes a conn of a TCP connection.
-func wrap(plain net.Conn) (net.Conn, error) {
+// wrap makes a conn of a TCP connection. Its deadlines are times of env.
+func wrap(env ppf.Env, plain net.Conn) (net.Conn, error) {
 	tcp := plain.(*net.TCPConn)
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		plain.Close()
 		return nil, err
 	}
-	c := &conn{TCPConn: tcp, raw: raw}
+	c := &conn{TCPConn: tcp, raw: raw, env: env}
 	c.tryRead = func(fd uintptr) bool { return c.in.recv(fd, 0) }
 	c.tryWrite = func(fd uintptr) bool { return c.out.send(fd) }
 	c.tryAsking = c.askOnce
 	c.tryAwait = c.awaitOnce
 	return c, nil
+}
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline take times of env.Now, which goes
+// on evenly where net's goes by a clock that may be set.
+func (c *conn) SetDeadline(t time.Time) error      { return c.TCPConn.SetDeadline(c.moment(t)) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.TCPConn.SetReadDeadline(c.moment(t)) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.TCPConn.SetWriteDeadline(c.moment(t)) }
+
+func (c *conn) moment(t time.Time) time.Time {
+	if t.IsZero() {
+		return t // never
+	}
+	return ppf.Moment(c.env, t.UnixNano())
 }
 
 // NetConn is the connection itself, for who ends it with a reset.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/promethos/promethos/ppf"
 )
 
 // pair gives both ends of a connection, the first one wrapped.
@@ -29,7 +31,7 @@ func pair(t testing.TB) (*conn, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { near.Close(); far.Close() })
-	c, err := wrap(near)
+	c, err := wrap(ppf.DryEnv(), near)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +98,59 @@ func TestConnDeadline(t *testing.T) {
 	c.Close()
 	if _, err := c.Read(b); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Read of a closed one: got %v, want net.ErrClosed", err)
+	}
+}
+
+// stray is a world in which the clock on the wall was set since the program began.
+type stray struct {
+	ppf.Env
+	set time.Duration
+}
+
+func (s stray) Now() int64                      { return time.Now().Add(-s.set).UnixNano() }
+func (stray) Wall() int64                       { return time.Now().UnixNano() }
+func (s stray) Moment(now int64) time.Time      { return time.Unix(0, now).Add(s.set) }
+func (s stray) later(d time.Duration) time.Time { return time.Unix(0, s.Now()).Add(d) }
+
+// TestConnClock: a deadline is as far away as it was said to be, whatever the clock
+// on the wall was set to since.
+func TestConnClock(t *testing.T) {
+	for _, set := range []time.Duration{1000 * time.Hour, -1000 * time.Hour} {
+		c, far := pair(t)
+		env := stray{ppf.DryEnv(), set}
+		c.env = env
+		b := []byte("x")
+		for _, deadline := range []func(time.Time) error{c.SetDeadline, c.SetReadDeadline} {
+			if err := deadline(env.later(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			answered := make(chan error)
+			go func() { _, err := c.Read(b); answered <- err }()
+			if _, err := far.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-answered; err != nil {
+				t.Errorf("the clock was set by %v, a minute before the deadline: %v", set, err)
+			}
+			if err := deadline(env.later(time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the clock was set by %v, at the deadline: %v", set, err)
+			}
+		}
+		if err := c.SetWriteDeadline(env.later(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(b); err != nil {
+			t.Errorf("the clock was set by %v, a minute before the deadline: %v", set, err)
+		}
+		if err := c.SetWriteDeadline(env.later(0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the clock was set by %v, at the deadline: %v", set, err)
+		}
 	}
 }
 

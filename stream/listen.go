@@ -221,7 +221,7 @@ func (l *listener) accept() {
 			}
 			continue
 		}
-		if conn, err = wrap(conn); err != nil {
+		if conn, err = wrap(l.engine.Env(), conn); err != nil {
 			continue // it has ended
 		}
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
@@ -271,5 +271,6 @@ func (l *listener) serve(s *ppf.Session, conn net.Conn) {
 
 func (l *listener) dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
-	return dialed(d.DialContext(ctx, "tcp", l.upstream.String()))
+	c, err := d.DialContext(ctx, "tcp", l.upstream.String())
+	return dialed(l.engine.Env(), c, err)
 }

@@ -185,7 +185,7 @@ func (t *Transparent) accept(l acceptor) {
 			continue
 		}
 		key := tuple{endpoint(conn.RemoteAddr()), endpoint(conn.LocalAddr())}
-		if conn, err = wrap(conn); err != nil {
+		if conn, err = wrap(t.engine.Env(), conn); err != nil {
 			continue // it has ended
 		}
 		t.running.Go(func() { t.serve(conn, key, l.zoned) })
@@ -283,5 +283,6 @@ func (t *Transparent) dialFrom(ctx context.Context, from, server netip.AddrPort)
 	if from.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(from)
 	}
-	return dialed(d.DialContext(ctx, "tcp", server.String()))
+	c, err := d.DialContext(ctx, "tcp", server.String())
+	return dialed(t.engine.Env(), c, err)
 }

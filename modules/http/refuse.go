@@ -97,7 +97,7 @@ func (c *connection) refuse(f Defect, code int) {
 		allow = c.route.Methods
 	}
 	c.out.b = c.out.b[:0]
-	c.out.page(code, c.req.isMethod("HEAD"), c.link.env.Now(), allow)
+	c.out.page(code, c.req.isMethod("HEAD"), ppf.Wall(c.link.env), allow)
 	if c.writeClient(c.out.b) == nil {
 		c.linger()
 	}

@@ -144,7 +144,7 @@ func (c *connection) answer(p *pump) (again bool, f Defect) {
 	}
 	c.req.framing.close = closing
 	c.out.b = c.out.b[:0]
-	c.out.response(r, c.req.minor, kind, length, closing, c.link.env.Now())
+	c.out.response(r, c.req.minor, kind, length, closing, ppf.Wall(c.link.env))
 	if err := c.copyBody(kind, held, whole); err != nil {
 		return false, c.broken(err)
 	}

@@ -88,6 +88,11 @@ func (h *Host) Now() int64 { return h.opened.UnixNano() + int64(time.Since(h.ope
 // Wall reads the clock, for what people read.
 func (h *Host) Wall() int64 { return time.Now().UnixNano() }
 
+// Moment is Now's time with the reading of that clock, by which timers go.
+func (h *Host) Moment(now int64) time.Time {
+	return h.opened.Add(time.Duration(now - h.opened.UnixNano()))
+}
+
 // Uint32 gives a random number.
 func (h *Host) Uint32() uint32 {
 	h.rngMu.Lock()

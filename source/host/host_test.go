@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -138,5 +140,18 @@ func TestRandom(t *testing.T) {
 	}
 	if a, b := h.Now(), h.Now(); a <= 0 || b < a {
 		t.Errorf("the clock says %d, then %d", a, b)
+	}
+}
+
+// TestMoment: timers measure what Now says by the clock that is not set.
+func TestMoment(t *testing.T) {
+	_, h := open(t)
+	now := h.Now()
+	at := h.Moment(now)
+	if !strings.Contains(at.String(), " m=") || at.UnixNano() != now || time.Since(at) < 0 {
+		t.Errorf("Moment(%d): got %v, now it is %v", now, at, time.Now())
+	}
+	if past := h.Moment(1); past.UnixNano() != 1 {
+		t.Errorf("Moment(1): got %v", past)
 	}
 }
