@@ -15,31 +15,6 @@ import (
 	"github.com/promethos/promethos/ppf"
 )
 
-// shown is the serial number of the certificate that a client of the first name gets.
-func (r *rig) shown() string {
-	r.t.Helper()
-	c := r.mustDial(&tls.Config{ServerName: "www.example.com", InsecureSkipVerify: true})
-	return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
-}
-
-// told waits for an event with a text.
-func (r *rig) told(text string) {
-	r.t.Helper()
-	for {
-		list, changed := r.engine.Events().Since(0)
-		for _, e := range list {
-			if strings.Contains(e.Text, text) {
-				return
-			}
-		}
-		select {
-		case <-changed:
-		case <-time.After(time.Minute):
-			r.t.Fatalf("no event tells %q: %v", text, list)
-		}
-	}
-}
-
 // TestChangeIsSeen: what the files hold decides, not their times or lengths. A name
 // that leads to another file counts too.
 func TestChangeIsSeen(t *testing.T) {
@@ -279,37 +254,6 @@ func TestTickets(t *testing.T) {
 					t.Errorf("resumed: got %v, want %v", got, tt.want)
 				}
 			})
-		}
-	}
-}
-
-// TestOldServer: a server that has nothing but the first version of TLS is reached
-// where that is set, and the operator is told.
-func TestOldServer(t *testing.T) {
-	for _, old := range []bool{true, false} {
-		settings := "upstream: tls, upstream_tls: {ca: DIR/rsa.crt, name: rsa.example.com}, certificate: DIR/web.crt, key: DIR/web.key"
-		if old {
-			settings = strings.Replace(settings, "{ca:", "{min_version: 1.0, ca:", 1)
-		}
-		r := newRigWith(t, "[https, relay]", settings, func(dir string) error { return lab.WriteRSACertificate(dir, "rsa", "rsa.example.com") })
-		pair := must(tls.LoadX509KeyPair(filepath.Join(r.dir, "rsa.crt"), filepath.Join(r.dir, "rsa.key")))(t)
-		client := r.mustDial(r.trust("web", "www.example.com"))
-		server := tls.Server(r.accept(), &tls.Config{
-			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10,
-			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA},
-		})
-		if err := server.Handshake(); (err == nil) != old {
-			t.Fatalf("allowed %v: %v", old, err)
-		}
-		if !old {
-			r.told("https.server.tls")
-			continue
-		}
-		r.told("can read and change everything")
-		client.Write([]byte("hello"))
-		client.CloseWrite()
-		if got, err := io.ReadAll(server); string(got) != "hello" || err != nil {
-			t.Errorf("the server got %q, %v", got, err)
 		}
 	}
 }
