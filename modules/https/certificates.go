@@ -120,23 +120,43 @@ func (s *store) parse(p Pair, data [][]byte) (*certificate, error) {
 		return nil, fmt.Errorf("certificate %s: %w", p.Certificate, err)
 	}
 	c := &certificate{Certificate: pair}
-	now := time.Unix(0, s.env.Now())
+	now := time.Unix(0, ppf.Wall(s.env))
 	if now.Before(c.Leaf.NotBefore) || now.After(c.Leaf.NotAfter) {
 		s.say("certificate %s is good from %v to %v, and clients refuse it now", p.Certificate, c.Leaf.NotBefore, c.Leaf.NotAfter)
 	}
 	if p.OCSP == "" {
 		return c, nil
 	}
-	staple, unsuitable, err := parseStaple(data[2], c.Leaf, now)
-	switch {
-	case err != nil:
+	staple, unsuitable, err := parseStaple(data[2], c.Leaf)
+	if err != nil {
 		return nil, fmt.Errorf("ocsp %s: %w", p.OCSP, err)
-	case unsuitable != nil:
-		s.say("ocsp %s is not stapled: %v", p.OCSP, unsuitable)
-	default:
-		c.OCSPStaple, c.staple = staple.der, staple
 	}
+	if unsuitable == nil {
+		c.staple, unsuitable = staple, staple.untimely(now)
+	}
+	if unsuitable != nil {
+		s.say("ocsp %s is not stapled: %v", p.OCSP, unsuitable)
+		return c, nil
+	}
+	c.OCSPStaple = staple.der
 	return c, nil
+}
+
+// timed gives the certificate with its response of OCSP where that is good now, and
+// without it otherwise. Time may go back too, where a clock is set.
+func (s *store) timed(c *certificate, now time.Time) *certificate {
+	untimely := c.staple.untimely(now)
+	if len(c.staple.der) == 0 || (untimely == nil) == (c.OCSPStaple != nil) {
+		return c
+	}
+	other := *c // handshakes have the one before
+	if other.OCSPStaple = c.staple.der; untimely != nil {
+		other.OCSPStaple = nil
+		s.say("the response of OCSP about %v is stapled no more: %v", c.Leaf.Subject, untimely)
+	} else {
+		s.say("the response of OCSP about %v is good now, and is stapled", c.Leaf.Subject)
+	}
+	return &other
 }
 
 // current gives what the files hold; they are looked at once a second. One
@@ -163,15 +183,12 @@ func (s *store) renew() (changed bool) {
 			s.say("%s was read again", name)
 		}
 	}
-	now := time.Unix(0, s.env.Now())
+	now := time.Unix(0, ppf.Wall(s.env))
 	for _, p := range s.pairs {
 		one, err := p.renew()
 		note("the certificate of "+p.value.Leaf.Subject.String(), one, err)
-		if c := p.value; c.OCSPStaple != nil && c.staple.expired(now) {
-			s.say("the response of OCSP about %v was good until %v, and is stapled no more", c.Leaf.Subject, c.staple.until)
-			p.value = &certificate{Certificate: c.Certificate}
-			p.value.OCSPStaple = nil
-			changed = true
+		if c := s.timed(p.value, now); c != p.value {
+			p.value, changed = c, true
 		}
 	}
 	if s.clients != nil {

@@ -60,7 +60,7 @@ func (m *module) bind(b ppf.Binding) (ppf.StreamFunction, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := func() time.Time { return time.Unix(0, b.Env.Now()) }
+	now := func() time.Time { return time.Unix(0, ppf.Wall(b.Env)) }
 	f := &function{cfg: cfg, files: files, handshake: make(chan struct{}, cfg.Handshakes)}
 	f.server = &tls.Config{
 		Time: now, MinVersion: versions[cfg.MinVersion], NextProtos: cfg.ALPN, SessionTicketsDisabled: !cfg.Tickets,

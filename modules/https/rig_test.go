@@ -19,15 +19,16 @@ import (
 	"github.com/promethos/promethos/stream"
 )
 
-// clock is an Env whose time the test may move on.
+// clock is an Env whose time the test may move on, or set what is on the wall alone.
 type clock struct {
 	ppf.Env
-	ahead atomic.Int64 // nanoseconds
+	ahead, set atomic.Int64 // nanoseconds
 }
 
-func (c *clock) Now() int64 { return time.Now().UnixNano() + c.ahead.Load() }
-
-func (*clock) Uint32() uint32 { return 7 }
+func (c *clock) Now() int64                 { return time.Now().UnixNano() + c.ahead.Load() }
+func (c *clock) Wall() int64                { return c.Now() + c.set.Load() }
+func (c *clock) Moment(now int64) time.Time { return time.Unix(0, now-c.ahead.Load()) }
+func (*clock) Uint32() uint32               { return 7 }
 
 // rig is a chain with https on a listener in front of a server.
 type rig struct {

@@ -14,8 +14,8 @@ import (
 
 // staple is a response of OCSP about one certificate.
 type staple struct {
-	der   []byte
-	until time.Time // zero: as long as it stays in its file
+	der         []byte    // empty: it would be refused at any time
+	from, until time.Time // until zero: as long as it stays in its file
 }
 
 // Of RFC 6960 §4.2.1, what tells whom a response is about and how long it is good.
@@ -66,9 +66,9 @@ var (
 // errOCSP reports a file that holds no response of OCSP.
 var errOCSP = errors.New("it is no response of OCSP in DER")
 
-// parseStaple reads a response about a certificate. One that clients would refuse
-// comes with unsuitable, which says why. Its signature is for clients to check.
-func parseStaple(der []byte, leaf *x509.Certificate, now time.Time) (s staple, unsuitable, err error) {
+// parseStaple reads a response about a certificate. One that clients would refuse at
+// any time comes with unsuitable, which says why. Its signature is for clients to check.
+func parseStaple(der []byte, leaf *x509.Certificate) (s staple, unsuitable, err error) {
 	var outer ocspResponse
 	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) > 0 {
 		return s, nil, errOCSP
@@ -85,21 +85,24 @@ func parseStaple(der []byte, leaf *x509.Certificate, now time.Time) (s staple, u
 		if one.ID.Serial == nil || one.ID.Serial.Cmp(leaf.SerialNumber) != 0 || !namesIssuer(one, leaf) {
 			continue
 		}
-		s = staple{der, one.Next}
-		switch {
-		case one.Status.Class != asn1.ClassContextSpecific || one.Status.Tag != statusGood:
+		if one.Status.Class != asn1.ClassContextSpecific || one.Status.Tag != statusGood {
 			return s, fmt.Errorf("the certificate is %s", certStates[one.Status.Tag]), nil
-		case now.Before(one.This):
-			return s, fmt.Errorf("it is good from %v on", one.This), nil
-		case s.expired(now):
-			return s, fmt.Errorf("it was good until %v", one.Next), nil
 		}
-		return s, nil, nil
+		return staple{der, one.This, one.Next}, nil, nil
 	}
 	return s, errors.New("it is about another certificate"), nil
 }
 
-func (s *staple) expired(now time.Time) bool { return !s.until.IsZero() && now.After(s.until) }
+// untimely says why clients would refuse the response now; nil: they would not.
+func (s *staple) untimely(now time.Time) error {
+	switch {
+	case now.Before(s.from):
+		return fmt.Errorf("it is good from %v on", s.from)
+	case !s.until.IsZero() && now.After(s.until):
+		return fmt.Errorf("it was good until %v", s.until)
+	}
+	return nil
+}
 
 // namesIssuer compares the issuer's name; one that is hashed in a way we do not know
 // passes.

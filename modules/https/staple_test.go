@@ -56,6 +56,39 @@ func TestStaple(t *testing.T) {
 		}
 		r.told("is stapled no more")
 	})
+	t.Run("the clock is set", func(t *testing.T) {
+		r := newRigWith(t, "[https, relay]", settings, func(dir string) error { return answer(dir, "web", "V") })
+		for _, tt := range []struct {
+			wall time.Duration
+			want bool
+			told string
+		}{
+			{-48 * time.Hour, false, "is stapled no more: it is good from"}, {0, true, "is good now, and is stapled"},
+			{2 * time.Hour, false, "is stapled no more: it was good until"}, {time.Minute, true, "is good now, and is stapled"},
+		} {
+			r.clock.set.Store(int64(tt.wall))
+			r.clock.ahead.Add(int64(2 * time.Second))
+			if got := stapled(r); got != tt.want {
+				t.Errorf("the clock is set to %v from now: stapled %v, want %v", tt.wall, got, tt.want)
+			}
+			r.told(tt.told)
+		}
+		// One that comes before its time waits for it.
+		r.clock.set.Store(int64(-48 * time.Hour))
+		if err := answer(r.dir, "web", "V"); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.ahead.Add(int64(2 * time.Second))
+		if stapled(r) {
+			t.Error("it is stapled two days before its time")
+		}
+		r.told("is not stapled: it is good from")
+		r.clock.set.Store(0)
+		r.clock.ahead.Add(int64(2 * time.Second))
+		if !stapled(r) {
+			t.Error("it is not stapled when its time has come")
+		}
+	})
 	for _, tt := range []struct {
 		name, want string
 		response   func(dir string) error
