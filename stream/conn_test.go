@@ -145,7 +145,7 @@ func TestConnClock(t *testing.T) {
 		if _, err := c.Write(b); err != nil {
 			t.Errorf("the clock was set by %v, a minute before the deadline: %v", set, err)
 		}
-		if err := c.SetWriteDeadline(env.later(0)); err != nil {
+		if err := c.SetWriteDeadline(env.later(-time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Write(b); !errors.Is(err, os.ErrDeadlineExceeded) {
