@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -46,13 +47,26 @@ func (h *Host) StartHTTP(ctx context.Context, addr string) (*HTTPServer, error) 
 	if err != nil {
 		return nil, err
 	}
+	return serveHTTP(l), nil
+}
+
+// StartHTTPS is StartHTTP with TLS.
+func (h *Host) StartHTTPS(ctx context.Context, addr string, cfg *tls.Config) (*HTTPServer, error) {
+	l, err := h.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return serveHTTP(tls.NewListener(l, cfg)), nil
+}
+
+func serveHTTP(l net.Listener) *HTTPServer {
 	s := &HTTPServer{Addr: l.Addr().String(), served: make(chan error, 1)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /data", s.download)
 	mux.HandleFunc("POST /upload", s.upload)
 	s.server.Handler = mux
 	go func() { s.served <- s.server.Serve(l) }()
-	return s, nil
+	return s
 }
 
 // Close ends the server and its connections. It is called once.

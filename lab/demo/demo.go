@@ -1,6 +1,6 @@
 // Package demo shows the proxy at work on real traffic: a download, one packet
-// before and after, and malformed packets that arrive without the proxy and do
-// not arrive with it.
+// before and after, and malformed packets, requests and handshakes that arrive
+// without the proxy and do not arrive with it.
 package demo
 
 import (
@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -40,12 +41,13 @@ var ErrFailed = errors.New("demo: not everything held; see above")
 
 // Result is what the demo found.
 type Result struct {
-	Direct   lab.Transfer `json:"direct"`
-	Proxied  lab.Transfer `json:"proxied"`
-	Before   []Field      `json:"packet"`
-	Attacks  []AttackRow  `json:"attacks"`
-	Messages []MessageRow `json:"messages"`
-	Problems []string     `json:"problems"`
+	Direct     lab.Transfer   `json:"direct"`
+	Proxied    lab.Transfer   `json:"proxied"`
+	Before     []Field        `json:"packet"`
+	Attacks    []AttackRow    `json:"attacks"`
+	Messages   []MessageRow   `json:"messages"`
+	Handshakes []HandshakeRow `json:"handshakes"`
+	Problems   []string       `json:"problems"`
 }
 
 // AttackRow is one attack's line of the result table.
@@ -88,7 +90,17 @@ func Run(ctx context.Context, program string, w io.Writer) (r *Result, err error
 		return nil, err
 	}
 	server.Addr = net.JoinHostPort(l.Server.IPv4.String(), portText)
-	d := &show{ctx: ctx, w: w, lab: l, server: server, result: &Result{}}
+	dir, err := os.MkdirTemp("", "promethos-demo-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	old, err := oldServer(ctx, l, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, old.Close()) }()
+	d := &show{ctx: ctx, w: w, lab: l, server: server, old: old, dir: dir, result: &Result{}}
 	if d.env, err = l.AttackEnv(uint16(port)); err != nil {
 		return nil, err
 	}
@@ -96,7 +108,7 @@ func Run(ctx context.Context, program string, w io.Writer) (r *Result, err error
 		return nil, err
 	}
 	proxy, err := l.Proxy.StartProxy(ctx, program, fmt.Sprintf(configuration, l.Server.IPv4, l.Server.IPv6, port,
-		l.Proxy.IPv4, frontPort, server.Addr))
+		l.Proxy.IPv4, frontPort, server.Addr)+fmt.Sprintf(secureConfiguration, net.JoinHostPort(l.Proxy.IPv4.String(), strconv.Itoa(securePort)), old.Addr, dir))
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +124,8 @@ type show struct {
 	w      io.Writer
 	lab    *lab.Lab
 	server *lab.HTTPServer
+	old    *lab.HTTPServer // with TLS
+	dir    string          // of its certificate and ours
 	env    lab.AttackEnv
 	result *Result
 }
@@ -194,7 +208,7 @@ func (d *show) with(proxy *lab.Proxy) (err error) {
 	for _, v := range violations {
 		d.problem("%v", v)
 	}
-	return d.askBoth(client)
+	return errors.Join(d.askBoth(client), d.askSecurely(client))
 }
 
 // counted sums up how often a reason was met.
@@ -213,6 +227,11 @@ func judged(ctx context.Context, client *control.Client) error {
 	for _, a := range attacks() {
 		want[a.Reason]++
 	}
+	return await(ctx, client, want)
+}
+
+// await waits until each reason was counted as often as it shall be, or more.
+func await(ctx context.Context, client *control.Client, want map[string]uint64) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -220,7 +239,11 @@ func judged(ctx context.Context, client *control.Client) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(attacks(), func(a lab.Attack) bool { return counted(reasons, a.Reason) < want[a.Reason] }) {
+		late := false
+		for reason, n := range want {
+			late = late || counted(reasons, reason) < n
+		}
+		if !late {
 			return nil
 		}
 		select {
@@ -334,7 +357,7 @@ func (d *show) finish() (*Result, error) {
 		return nil, err
 	}
 	fmt.Fprintln(d.w)
-	if err := d.tellMessages(); err != nil {
+	if err := errors.Join(d.tellMessages(), d.tellHandshakes()); err != nil {
 		return nil, err
 	}
 	if len(d.result.Problems) > 0 {
@@ -343,6 +366,6 @@ func (d *show) finish() (*Result, error) {
 		}
 		return d.result, ErrFailed
 	}
-	fmt.Fprintln(d.w, "Everything held: the download came through unchanged, and no malformed packet or request did.")
+	fmt.Fprintln(d.w, "Everything held: the download came through unchanged, and no malformed packet, request or handshake did.")
 	return d.result, nil
 }

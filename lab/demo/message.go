@@ -25,6 +25,9 @@ type MessageRow struct {
 	Held    bool   `json:"held"`
 }
 
+// goodRequest is one that nobody refuses.
+const goodRequest = "GET /data?bytes=1&seed=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+
 // messages are malformed requests that the demo's server takes for good ones.
 var messages = []struct{ name, text, reason string }{
 	{"Content-Length with chunked", "GET /data?bytes=1&seed=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -56,8 +59,7 @@ func (d *show) ask(addr, text string) (int, error) {
 // chain [http], with a good one first.
 func (d *show) askBoth(client *control.Client) error {
 	front := net.JoinHostPort(d.lab.Proxy.IPv4.String(), strconv.Itoa(frontPort))
-	const good = "GET /data?bytes=1&seed=1 HTTP/1.1\r\nHost: a\r\n\r\n"
-	if code, err := d.ask(front, good); err != nil || code != nethttp.StatusOK {
+	if code, err := d.ask(front, goodRequest); err != nil || code != nethttp.StatusOK {
 		d.problem("a good request through http: status %d, %v", code, err)
 	}
 	for _, m := range messages {
