@@ -198,10 +198,10 @@ instances:
 		t.Error("the daemon is root")
 	}
 
-	m.must(t, "systemctl", "kill", "-s", "KILL", "promethos.service")
+	m.must(t, "systemctl", "kill", "--kill-whom=main", "-s", "KILL", "promethos.service")
 	m.restarted(t, 1)
 	opens("after a kill")
-	m.must(t, "systemctl", "kill", "-s", "STOP", "promethos.service")
+	m.must(t, "systemctl", "kill", "--kill-whom=main", "-s", "STOP", "promethos.service")
 	m.restarted(t, 2)
 	opens("after the watchdog")
 
