@@ -237,6 +237,7 @@ func Parse(name string, data []byte) (*ppf.Spec, []ppf.Problem) {
 
 // file reads one file; main is the one that was named.
 func (l *loader) file(path string, main bool) {
+	l.spec.Files = append(l.spec.Files, path)
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxFile {
 		l.add(ppf.Pos{File: path}, "", "split it with `include:`", "the file has %d bytes, more than %d", info.Size(), maxFile)

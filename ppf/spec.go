@@ -206,6 +206,7 @@ type Spec struct {
 	Log        LogKind  // how events are logged, on standard error
 	Drops      string   // capture file of drops and repairs; "": none
 	Watch      bool     // a change of the files is a reload
+	Files      []string // what was read, also what could not be
 	Folders    []string // where the files lie, and those that include: may find
 	Metrics    string   // address of metrics and web page; "": none
 	ModuleDirs []string // absolute

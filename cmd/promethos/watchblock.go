@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/promethos/promethos/config"
 	"github.com/promethos/promethos/daemon"
+	"github.com/promethos/promethos/ppf"
 	"github.com/promethos/promethos/rules"
 	"github.com/promethos/promethos/source/nfqueue"
 )
@@ -39,7 +43,8 @@ func watchBlocked(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("block: watch interfaces: %w", err)
 	}
-	w := portWatch{path: path, ports: daemon.Ports(spec), looked: map[string]int{}}
+	w := portWatch{load: func() (*ppf.Spec, []ppf.Problem) { return config.LoadSelection(path) }, looked: map[string]int{}}
+	w.take(spec)
 	if w.silence, err = rules.OpenSilence(); err != nil {
 		return err
 	}
@@ -79,14 +84,16 @@ func watchBlocked(ctx context.Context, path string) error {
 
 // portWatch closes the ports of a configuration.
 type portWatch struct {
-	path    string
+	load    func() (*ppf.Spec, []ppf.Problem)
 	silence *rules.Silence
 	ports   []string
+	files   []string       // what load has read, and the folders that it has listed
+	stamps  string         // theirs before it did; "": it has to read again
 	looked  map[string]int // the index of the interface that was looked at, by name
 }
 
 // seen is told of each change of an interface. One that comes is looked up in the
-// file as it is then; where that has problems, in the one before.
+// files as they are then; where these have problems, in what they were before.
 func (w *portWatch) seen(u netlink.LinkUpdate) error {
 	name, index := u.Link.Attrs().Name, u.Link.Attrs().Index
 	if u.Header.Type == syscall.RTM_DELLINK {
@@ -99,13 +106,55 @@ func (w *portWatch) seen(u netlink.LinkUpdate) error {
 		return nil
 	}
 	w.looked[name] = index
-	if spec, problems := config.LoadSelection(w.path); !slices.ContainsFunc(problems, isWrong) {
-		w.ports = daemon.Ports(spec)
-	}
+	w.read()
 	if !slices.Contains(w.ports, name) {
 		return nil
 	}
 	return w.close(name)
+}
+
+// read reads the files again that have changed: a machine on which interfaces come and
+// go all the time does not parse them for each.
+func (w *portWatch) read() {
+	before := stamps(w.files)
+	if before != "" && before == w.stamps {
+		return
+	}
+	files := w.files
+	spec, problems := w.load()
+	if slices.ContainsFunc(problems, isWrong) {
+		w.stamps = before
+		return
+	}
+	if w.take(spec); slices.Equal(files, w.files) {
+		w.stamps = before
+	}
+}
+
+// take goes by a configuration from now on.
+func (w *portWatch) take(spec *ppf.Spec) {
+	w.ports, w.files, w.stamps = daemon.Ports(spec), slices.Concat(spec.Files, spec.Folders), ""
+}
+
+// stampTick is the coarsest of file systems' clocks: what changed so short a time ago
+// may change once more and have the same stamp.
+const stampTick = 2 * time.Second
+
+// stamps tells files apart from what they were before; "" where that cannot be told.
+func stamps(files []string) string {
+	var b strings.Builder
+	for _, f := range files {
+		var s unix.Stat_t
+		if err := unix.Stat(f, &s); err != nil {
+			fmt.Fprintln(&b, f, err)
+			continue
+		}
+		if time.Since(time.Unix(s.Mtim.Unix())) < stampTick {
+			return ""
+		}
+		fmt.Fprintln(&b, f, s.Dev, s.Ino, s.Size, s.Mtim, s.Ctim)
+	}
+	return b.String()
 }
 
 // close drops what comes in at a port, also before a bridge that it is a port of.
