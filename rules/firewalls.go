@@ -3,6 +3,8 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -10,62 +12,185 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// owners tells whose chains these are, by how their names begin.
-var owners = []struct{ prefix, owner, fix string }{
-	{"DOCKER", "docker", "let the server's traffic through with `iptables -I DOCKER-USER -d SERVER -j ACCEPT` and the same with -s"},
-	{"ufw", "ufw", "let the server's traffic through with `ufw route allow to SERVER` and `ufw route allow from SERVER`"},
-	{"filter_FORWARD", "firewalld", "let the server's traffic through with a policy: `firewall-cmd --permanent --new-policy`"},
-	{"filter_FWD", "firewalld", "let the server's traffic through with a policy: `firewall-cmd --permanent --new-policy`"},
+// firewall is a program whose rules are known by the names of its chains.
+type firewall struct {
+	name     string
+	prefixes []string
+	// rejects says that what it does not know ends by a rule, whatever the policy.
+	rejects bool
+	fix     string // by which it lets a server's traffic through
 }
 
-// Firewalls tells of the rules of others that judge what this host forwards: a
-// packet that we send may still end there. Nothing of them is ever changed.
+var knownFirewalls = []firewall{
+	{"docker", []string{"DOCKER"}, false,
+		"iptables -I DOCKER-USER -d SERVER -j ACCEPT, and the same with -s (ip6tables for IPv6)"},
+	{"ufw", []string{"ufw-", "ufw6-"}, false,
+		"ufw route allow to SERVER, and ufw route allow from SERVER; for chains that end connections: ufw allow proto tcp to any port PORT"},
+	{"firewalld", []string{"filter_FORWARD", "filter_FWD", "FORWARD_direct", "FWDI_"}, true,
+		"firewall-cmd --permanent --new-policy promethos, then with --permanent --policy promethos: --add-ingress-zone ANY, --add-egress-zone ANY, " +
+			"--add-rich-rule 'rule family=ipv4 destination address=SERVER accept', the same with source; then firewall-cmd --reload"},
+}
+
+// judge is what the chains of one firewall mean for ours.
+type judge struct {
+	name, fix string
+	rejects   bool
+	tables    []string
+	chains    []string // base chains, as people read them
+	means     []string
+	closed    bool // what it does not know does not pass
+}
+
+// Firewalls tells of the rules of others where packets of ours pass: one that we send
+// may still end there. Nothing of them is ever changed.
 func (k *Kernel) Firewalls() []Finding {
 	chains, err := k.conn.ListChains()
 	if err != nil {
 		return []Finding{missing("other firewalls", fmt.Errorf("list chains: %w", explain(err)))}
 	}
-	return firewalls(chains)
+	return append(firewalls(chains), legacyTables()...)
 }
 
 func firewalls(chains []*nftables.Chain) []Finding {
-	known := map[string]int{} // table to index of owners
+	known := map[string][]int{} // table to indices of knownFirewalls
 	for _, c := range chains {
-		for i, o := range owners {
-			if strings.HasPrefix(c.Name, o.prefix) {
-				known[tableName(c.Table)] = i
+		for i, f := range knownFirewalls {
+			table := tableName(c.Table)
+			if slices.ContainsFunc(f.prefixes, func(p string) bool { return strings.HasPrefix(c.Name, p) }) && !slices.Contains(known[table], i) {
+				known[table] = append(known[table], i)
 			}
+		}
+	}
+	var judges []*judge
+	of := func(j judge) *judge {
+		if i := slices.IndexFunc(judges, func(other *judge) bool { return other.name == j.name }); i >= 0 {
+			return judges[i]
+		}
+		judges = append(judges, &j)
+		return &j
+	}
+	for _, c := range chains {
+		table := tableName(c.Table)
+		if c.Table.Name == TableName || c.Hooknum == nil || table == "" {
+			continue
+		}
+		if len(known[table]) == 0 {
+			of(judge{name: table, fix: "nft insert rule " + table + " " + c.Name + " ip daddr SERVER accept, and the same with saddr (ip6 for IPv6)"}).add(c)
+		}
+		for _, i := range known[table] {
+			f := &knownFirewalls[i]
+			of(judge{name: f.name, fix: f.fix, rejects: f.rejects}).add(c)
 		}
 	}
 	var list []Finding
-	for _, c := range chains {
-		if c.Table.Name == TableName || c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookForward || c.Type != nftables.ChainTypeFilter {
-			continue
+	for _, j := range judges {
+		if len(j.means) > 0 {
+			list = append(list, j.finding())
 		}
-		name := tableName(c.Table)
-		f := Finding{Name: "firewall " + name, OK: true, Detail: "chain " + c.Name + " judges what is forwarded, after us where its priority is above -10"}
-		i, ours := known[name]
-		if ours {
-			f.Detail = owners[i].owner + ": " + f.Detail
-		}
-		if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
-			f.Detail += "; what it does not accept is dropped"
-			f.Fix = fmt.Sprintf("let the server's traffic through there: nft insert rule %s %s ip daddr SERVER accept, and the same with saddr", name, c.Name)
-			if ours {
-				f.Fix = owners[i].fix
-			}
-		}
-		list = append(list, f)
 	}
 	if len(list) == 0 {
-		list = append(list, Finding{Name: "other firewalls", OK: true, Detail: "none judges what is forwarded"})
+		list = append(list, Finding{Name: "other firewalls", OK: true, Detail: "none judges what passes here"})
 	}
 	return list
 }
 
+// Priorities of ours that chains of others are compared with; docs/hooks.md has all.
+const (
+	filterPriority  = -10 // input, forward, output
+	routingPriority = -90 // prerouting
+)
+
+// add takes in a base chain.
+func (j *judge) add(c *nftables.Chain) {
+	priority := 0
+	if c.Priority != nil {
+		priority = int(*c.Priority)
+	}
+	drops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+	mean := func(text string) {
+		if !slices.Contains(j.means, text) {
+			j.means = append(j.means, text)
+		}
+	}
+	hook := ""
+	switch {
+	case c.Type == nftables.ChainTypeNAT && *c.Hooknum == *nftables.ChainHookPrerouting:
+		switch hook = "prerouting"; {
+		case priority < routingPriority:
+			mean("its DNAT comes before our prerouting and forward, where a server has the address behind it")
+		case priority == routingPriority:
+			mean("its DNAT has the same priority as our prerouting, and which is first is not certain: take hook forward for servers behind it")
+		default:
+			mean("its DNAT comes after our prerouting, where a server has the address before it")
+		}
+	case c.Type != nftables.ChainTypeFilter:
+		return
+	case *c.Hooknum == *nftables.ChainHookForward:
+		if hook = "forward"; priority >= filterPriority {
+			mean("it judges the packets that we built at forward")
+		} else {
+			mean("it judges what arrives before us, at forward")
+		}
+		j.closed = j.closed || drops || j.rejects
+	case *c.Hooknum == *nftables.ChainHookInput:
+		if hook = "input"; drops || j.rejects {
+			mean("it judges clients of servers on this machine, and of chains that end connections, at input")
+			j.closed = true
+		}
+	default:
+		return
+	}
+	if table := tableName(c.Table); !slices.Contains(j.tables, table) {
+		j.tables = append(j.tables, table)
+	}
+	text := fmt.Sprintf("%s (%s %d", c.Name, hook, priority)
+	if drops {
+		text += ", drops what it does not accept"
+	}
+	j.chains = append(j.chains, text+")")
+}
+
+func (j *judge) finding() Finding {
+	f := Finding{Name: "firewall " + j.name, OK: true, Detail: strings.Join(j.chains, ", ") + ": " + strings.Join(j.means, "; ")}
+	if !slices.Equal(j.tables, []string{j.name}) {
+		f.Detail = "in table " + strings.Join(j.tables, ", ") + " " + f.Detail
+	}
+	if j.closed {
+		f.Fix = "let the server's traffic through there: " + j.fix
+	}
+	return f
+}
+
+// legacyTables tells of rules that iptables-legacy has made: the kernel keeps them
+// apart from nftables, and lists their tables only.
+func legacyTables() []Finding {
+	var tables []string
+	for _, family := range []string{"ip", "ip6"} {
+		names, err := os.ReadFile("/proc/thread-self/net/" + family + "_tables_names")
+		if err != nil {
+			continue // none was ever made
+		}
+		for _, name := range strings.Fields(string(names)) {
+			tables = append(tables, family+" "+name)
+		}
+	}
+	if len(tables) == 0 {
+		return nil
+	}
+	return []Finding{{
+		Name: "iptables-legacy", OK: true, Detail: "has tables " + strings.Join(tables, ", ") + ", which cannot be looked into from here; its FORWARD judges the packets that we built",
+		Fix: "look at them with iptables-legacy -S, and let the server's traffic through where they drop",
+	}}
+}
+
+// tableName is a table as nft(8) names it; "" for one of a family whose packets we do
+// not take.
 func tableName(t *nftables.Table) string {
 	family := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6"}[t.Family]
-	return strings.TrimSpace(family + " " + t.Name)
+	if family == "" {
+		return ""
+	}
+	return family + " " + t.Name
 }
 
 // ErrNoStreams reports a kernel that cannot give connections to others to a socket
