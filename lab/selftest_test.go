@@ -85,9 +85,22 @@ func TestTriggersHaveTheirFault(t *testing.T) {
 	}
 }
 
-// TestWireTriggersHaveTheirFault: a trigger has its fault, its twin has not.
+// TestWireTriggersHaveTheirFault: a trigger has its fault, its twin has not, and the
+// judge says so where the fault is one of layer 3.
 func TestWireTriggersHaveTheirFault(t *testing.T) {
+	mac, _ := station(1)
+	judged := func(tr wireTrigger, rest []byte) []Finding {
+		return JudgeFrames([]Frame{{Data: tr.between(mac, rest)}})
+	}
+	for _, tr := range wireIPTriggers() {
+		if len(judged(tr, tr.frame(1))) == 0 {
+			t.Errorf("%s: the judge finds nothing wrong with %x", tr.name, tr.frame(1))
+		}
+	}
 	for _, tr := range wireTriggers() {
+		if list := judged(tr, tr.twin(1)); len(list) > 0 {
+			t.Errorf("%s: its twin: %v", tr.name, list)
+		}
 		if !bytes.Contains(tr.frame(1), tr.fault) || tr.fault != nil && bytes.Contains(tr.twin(1), tr.fault) {
 			t.Errorf("%s: %x, its twin %x", tr.name, tr.frame(1), tr.twin(1))
 		}

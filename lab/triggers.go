@@ -58,14 +58,6 @@ func ip4Triggers() []trigger {
 		{name: "igmp-fragments", fault: isProtocol(protoIGMP), twin: synTwin, packets: func(e triggerEnv) [][]byte {
 			return e.fragments4(protoIGMP, e.igmp(224, 0, 0, 1), 8)
 		}},
-		// The total length is below the header's.
-		{name: "total-length-underflow", twin: synTwin, packets: one(func(e triggerEnv) []byte {
-			b := e.tcp(hostileTCP{flags: flagSYN, options: validMSS})
-			binary.BigEndian.PutUint16(b[2:], 16)
-			binary.BigEndian.PutUint16(b[10:], 0)
-			binary.BigEndian.PutUint16(b[10:], packet.SumBytes(b[:ipv4Len]).Checksum())
-			return b
-		})},
 	}
 }
 
@@ -96,16 +88,6 @@ func ip6Triggers() []trigger {
 			p := e.ip(protoICMPv6, e.echo())
 			p.first, p.options = protoDstOpts, []byte{protoICMPv6, 200, 1, 4, 0, 0, 0, 0}
 			return p.bytes()
-		})},
-		{name: "payload-length6", v6: true, twin: synTwin, packets: one(func(e triggerEnv) []byte {
-			b := e.ip(protoTCP, e.syn()).bytes()
-			binary.BigEndian.PutUint16(b[4:], 1200)
-			return b
-		})},
-		{name: "runt6", v6: true, twin: synTwin, packets: one(func(e triggerEnv) []byte { return e.ip(protoTCP, nil).bytes()[:24] })},
-		{name: "multicast6", v6: true, fault: anything, twin: synTwin, packets: one(func(e triggerEnv) []byte {
-			e.dst = netip.MustParseAddr("ff0e::1")
-			return e.extended(protoDstOpts, []byte{protoTCP, 0, 1, 200, 0, 0, 0, 0})
 		})},
 	}
 }
