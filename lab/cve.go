@@ -198,4 +198,10 @@ no-number(NetX) c DNS
 2021-25664 c ip6.extension hop-by-hop-254
 2021-26788 c tcp.options option-length-0
 2019-13939 c dhcp.address dhcp-no-address
+1999-0015 a ip.fragment fragment-overlap
+1999-0016 a ip.land land
+2004-0230 b tcp.reset reset-in-window
+2004-0790 b icmp.errors icmp-blind-reset
+2004-1060 b icmp.errors icmp-blind-mtu
+2018-5391 b ip.fragment fragment-flood
 `

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
 )
 
 // SelftestPort is the server's port that triggers go to.
@@ -185,7 +187,12 @@ func runScene(ctx context.Context, s scene, options *SelftestOptions) (results m
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Down()) }()
-	server, err := l.Server.StartEcho(ctx, fmt.Sprintf("[::]:%d", SelftestPort))
+	server, err := l.Server.startStream(ctx, fmt.Sprintf("[::]:%d", SelftestPort), func(c net.Conn) error {
+		if err := echoBack(c); !errors.Is(err, unix.ECONNRESET) { // which one of the twins does
+			return err
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +331,7 @@ func (st *stage) send(t trigger, build func(triggerEnv) [][]byte, open bool, fau
 	var arrived []Frame
 	for _, f := range st.atServer.Frames()[seen:] {
 		from, ok := source(f.Data)
-		if ok && from == e.src && !f.Outgoing && !isSentinel(f.Data) {
+		if ok && (from == e.src || from == e.dst) && !f.Outgoing && !isSentinel(f.Data) {
 			arrived = append(arrived, f)
 		}
 	}
@@ -420,14 +427,13 @@ func (st *stage) connect(e *triggerEnv, answered bool) error {
 	if err := st.sender.Send(st.env.ethernet(e.tcp(hostileTCP{flags: flagACK}))); err != nil {
 		return err
 	}
-	if st.scene == sceneRelay {
-		return nil // its connection to the server has another source
-	}
-	if _, err = st.atServer.Wait(ctx, func(f Frame) bool {
-		t := segmentOf(f, e.src, e.dst, e.from, e.to)
-		return t != nil && !t.SYN && t.ACK
-	}); err != nil {
-		return fmt.Errorf("open a connection: the ACK did not arrive: %w", err)
+	if st.scene != sceneRelay { // whose connection to the server has another source
+		if _, err = st.atServer.Wait(ctx, func(f Frame) bool {
+			t := segmentOf(f, e.src, e.dst, e.from, e.to)
+			return t != nil && !t.SYN && t.ACK
+		}); err != nil {
+			return fmt.Errorf("open a connection: the ACK did not arrive: %w", err)
+		}
 	}
 	if !answered {
 		return nil

@@ -116,9 +116,12 @@ func someErrors(kept []error, n int) error {
 // StartEcho starts a TCP server that returns what it gets until the client's
 // FIN. The caller calls Close.
 func (h *Host) StartEcho(ctx context.Context, addr string) (*StreamServer, error) {
-	return h.startStream(ctx, addr, func(c net.Conn) error {
-		// Not splice, whose pipe per connection costs more than a short echo.
-		_, err := io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 4<<10))
-		return err
-	})
+	return h.startStream(ctx, addr, echoBack)
+}
+
+// echoBack returns what a connection brings until its end.
+func echoBack(c net.Conn) error {
+	// Not splice, whose pipe per connection costs more than a short echo.
+	_, err := io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 4<<10))
+	return err
 }

@@ -44,7 +44,8 @@ const (
 	proto6in4    = 41
 	protoICMPv6  = 58
 	protoHop     = 0
-	icmpMTU      = 4 // code of destination unreachable
+	icmpPort     = 3 // codes of destination unreachable
+	icmpMTU      = 4
 	icmpUnreach  = 3
 	icmpParam    = 12
 	icmpMask     = 18
@@ -107,8 +108,13 @@ func (e triggerEnv) icmpProto() byte {
 }
 
 func (e triggerEnv) udp(d hostileUDP) []byte {
-	d.srcPort, d.dstPort, d.payload = e.from, e.to, []byte(triggerData)
-	return e.ip(protoUDP, d.bytes(e.src, e.dst)).bytes()
+	d.payload = []byte(triggerData)
+	return e.ip(protoUDP, e.datagram(d)).bytes()
+}
+
+func (e triggerEnv) datagram(d hostileUDP) []byte {
+	d.srcPort, d.dstPort = e.from, e.to
+	return d.bytes(e.src, e.dst)
 }
 
 // Twins.
@@ -148,8 +154,7 @@ func (e triggerEnv) extended(first byte, headers []byte) []byte {
 // tunnelled is an IPv4 packet for the tunnel's end, whose total length says less
 // than what follows.
 func (e triggerEnv) tunnelled(length uint16, headerWords byte, rest int) []byte {
-	d := hostileUDP{srcPort: e.from, dstPort: e.to, payload: []byte(triggerData)}
-	inner := e.ip(protoUDP, d.bytes(e.src, e.dst)).bytes()
+	inner := e.udp(hostileUDP{})
 	if length > 0 {
 		binary.BigEndian.PutUint16(inner[2:], length)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"github.com/promethos/promethos/packet"
 )
@@ -52,6 +53,31 @@ func ip4Triggers() []trigger {
 			p := hostileIP{src: e.src, dst: e.dst, proto: protoTCP, id: fragmentID, fragment: 65528 / 8, payload: bytes.Repeat([]byte{0xa5}, 64)}
 			return p.bytes()
 		})},
+		// The second part lies within the first.
+		{name: "fragment-overlap", twin: udpTwin, packets: func(e triggerEnv) [][]byte {
+			first := e.ip(protoUDP, e.datagram(hostileUDP{payload: make([]byte, 28)}))
+			first.fragment, first.id = ip4MF, fragmentID
+			second := e.ip(protoUDP, make([]byte, 4))
+			second.fragment, second.id = 24/8, fragmentID
+			return [][]byte{first.bytes(), second.bytes()}
+		}},
+		// Parts of packets that never become whole.
+		{name: "fragment-flood", twin: udpTwin, packets: func(e triggerEnv) (list [][]byte) {
+			const parts = 256
+			for i := range parts {
+				p := e.ip(protoUDP, make([]byte, 8))
+				p.fragment, p.id = ip4MF|uint16(2*i+2), fragmentID
+				list = append(list, p.bytes())
+			}
+			return list
+		}},
+		{name: "land", twin: synTwin, packets: one(func(e triggerEnv) []byte {
+			e.src, e.from = e.dst, e.to
+			return e.ip(protoTCP, e.syn()).bytes()
+		}), fault: func(p gopacket.Packet) bool {
+			ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
+			return ok && ip.SrcIP.Equal(ip.DstIP)
+		}},
 		{name: "igmp", fault: isProtocol(protoIGMP), twin: synTwin, packets: one(func(e triggerEnv) []byte {
 			return e.ip(protoIGMP, e.igmp(127, 0, 0, 1)).bytes() // a group that is none
 		})},
@@ -138,7 +164,24 @@ func icmpTriggers() []trigger {
 	foreign := func(e triggerEnv) []byte {
 		return hostileIP{src: e.dst, dst: e.src, proto: protoTCP, payload: []byte{0, 7, 0, 9, 1, 2, 3, 4}}.bytes()
 	}
+	// blind quotes a segment of an open connection with a number that is guessed.
+	blind := func(e triggerEnv) []byte {
+		b := slices.Clone(e.quoted)
+		binary.BigEndian.PutUint32(b[ipv4Len+4:], binary.BigEndian.Uint32(b[ipv4Len+4:])+0x1234567)
+		return b
+	}
+	portClosed := func(quote func(e triggerEnv) []byte) func(triggerEnv) [][]byte {
+		return message(icmpUnreach, icmpPort, func(e triggerEnv) []byte { return append(make([]byte, 4), quote(e)...) })
+	}
+	tooBig := func(mtu uint16, quote func(e triggerEnv) []byte) func(triggerEnv) [][]byte {
+		return message(icmpUnreach, icmpMTU, func(e triggerEnv) []byte {
+			return append(binary.BigEndian.AppendUint16([]byte{0, 0}, mtu), quote(e)...)
+		})
+	}
+	quoted := func(e triggerEnv) []byte { return e.quoted }
 	return []trigger{
+		{name: "icmp-blind-reset", fault: isICMP(icmpUnreach), open: true, twinOpen: true, answered: true, packets: portClosed(blind), twin: portClosed(quoted)},
+		{name: "icmp-blind-mtu", fault: isICMP(icmpUnreach), open: true, twinOpen: true, answered: true, packets: tooBig(68, blind), twin: tooBig(ip6MinMTU, quoted)},
 		// An IPv6 packet in an IPv4 packet, and a parameter problem that quotes one.
 		{name: "6in4", twin: echoTwin, packets: func(e triggerEnv) [][]byte {
 			tunnel := hostileIP{src: e.src, dst: e.dst, proto: proto6in4, payload: hostileIP{src: senders6.Addr(), dst: senders6.Addr(), proto: protoUDP}.bytes()}
@@ -146,11 +189,7 @@ func icmpTriggers() []trigger {
 			message := slices.Concat([]byte{icmpParam, 0, 0, 0, ipv4Len, 0, 0, 0}, quoted.bytes())
 			return [][]byte{tunnel.bytes(), e.ip(protoICMP, e.icmpSum(message)).bytes()}
 		}, fault: func(p gopacket.Packet) bool { return isProtocol(proto6in4)(p) || isICMP(icmpParam)(p) }},
-		{name: "icmp-mtu", fault: isICMP(icmpUnreach), twinOpen: true, answered: true, packets: message(icmpUnreach, icmpMTU, func(e triggerEnv) []byte {
-			return append([]byte{0, 0, 0, 0}, foreign(e)...)
-		}), twin: message(icmpUnreach, icmpMTU, func(e triggerEnv) []byte {
-			return append(binary.BigEndian.AppendUint16([]byte{0, 0}, ip6MinMTU), e.quoted...)
-		})},
+		{name: "icmp-mtu", fault: isICMP(icmpUnreach), twinOpen: true, answered: true, packets: tooBig(0, foreign), twin: tooBig(ip6MinMTU, quoted)},
 		{name: "icmp-mask", fault: isICMP(icmpMask), twin: echoTwin, packets: message(icmpMask, 0, func(e triggerEnv) []byte {
 			return append(binary.BigEndian.AppendUint16(nil, e.from), 0, 1, 255, 0, 0, 0)
 		})},
@@ -185,6 +224,13 @@ func tcpTriggers() []trigger {
 		{name: "sack-corrupted", open: true, twinOpen: true, twin: dataTwin, packets: func(e triggerEnv) [][]byte {
 			segment := func(options ...byte) []byte { return e.tcp(hostileTCP{flags: flagACK, options: options}) }
 			return [][]byte{segment(5, 9, 1, 2, 3, 4, 5, 6, 7, 1, 1, 1), segment(5, 30, 1, 2), segment(8, 3, 0, 1)}
+		}},
+		// A RST within the window that has not the number that comes next.
+		{name: "reset-in-window", open: true, twinOpen: true, packets: one(func(e triggerEnv) []byte {
+			return e.tcp(hostileTCP{flags: flagRST, seq: e.seq + 1000})
+		}), twin: one(func(e triggerEnv) []byte { return e.tcp(hostileTCP{flags: flagRST}) }), fault: func(p gopacket.Packet) bool {
+			t, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+			return ok && t.RST
 		}},
 		{name: "mss-48", fault: lowMSS, packets: synWith("\x02\x04\x00\x30"), twin: synWith("\x02\x04\x02\x18")},
 	}

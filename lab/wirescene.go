@@ -132,8 +132,7 @@ func wireIPTriggers() []wireTrigger {
 		return func(n byte) []byte {
 			e := wireEnv(n, true)
 			e.dst = all
-			d := hostileUDP{srcPort: e.from, dstPort: e.to, payload: []byte(triggerData)}
-			p := e.ip(protoUDP, d.bytes(e.src, e.dst))
+			p := e.ip(protoUDP, e.datagram(hostileUDP{payload: []byte(triggerData)}))
 			p.first, p.options = protoDstOpts, options
 			return append([]byte{0x86, 0xdd}, p.bytes()...)
 		}
