@@ -248,6 +248,11 @@ func (l *Lab) wire(ctx context.Context) error {
 	if err := errors.Join(l.connectClient(ports[0], ports[1]), connect(ports[3], ports[2])); err != nil {
 		return err
 	}
+	return l.open(ctx, ports[:])
+}
+
+// open sets ports up, one step for all before the next.
+func (l *Lab) open(ctx context.Context, ports []port) error {
 	for _, step := range []func(port) error{
 		func(p port) error { return p.open(!l.options.NoOffloads) },
 		func(p port) error { return p.await(ctx, hasCarrier) },

@@ -43,12 +43,21 @@ type Facts struct {
 	Forwards bool
 	// Multipath says that packets to the server may leave by several interfaces.
 	Multipath bool
+	// Ways are the ways that answers of the server take; none where nobody asked.
+	Ways []Way
 	// Sessions are the TCP connections that the operator's own session stands on.
 	Sessions []Session
 	// Cut are those of them that come in at a port of Wire.
 	Cut []Session
 	// Functions are the user functions that there are.
 	Functions []string
+}
+
+// Way is where an answer of the server to an address of this machine comes in.
+type Way struct {
+	From netip.Addr // an address of this machine
+	Of   string     // its interface
+	In   string     // where the answer came in; "" for nowhere
 }
 
 // Session is a TCP connection that must not be cut.
@@ -303,6 +312,30 @@ func (c *composer) warnRoutes(say func(string, ...any)) {
 	}
 	if f.Multipath {
 		say("packets to the server leave by several interfaces: if its answers come back another way, connections are refused as incomplete")
+	}
+	c.warnWays(say)
+}
+
+// warnWays tells of answers that take another way than by the interface towards the
+// server: they do not pass this machine where its instances take packets.
+func (c *composer) warnWays(say func(string, ...any)) {
+	f := &c.facts
+	near := slices.IndexFunc(f.Ways, func(w Way) bool { return w.Of == f.Out })
+	for i, w := range f.Ways {
+		if i == near || w.In == f.Out {
+			continue
+		}
+		by := "this machine"
+		if near >= 0 {
+			by = f.Ways[near].From.String()
+		}
+		fix := fmt.Sprintf("on the server, or the router before it, make %s the way to the clients and take the other one away, or nothing but --monitor lets their connections pass", by)
+		switch {
+		case w.In != "":
+			say("asymmetric route: an answer of the server to %v comes in by %s and not by %s, so it has another way to clients on that side, whose connections are refused as incomplete (%s)", w.From, w.In, f.Out, fix)
+		case near >= 0 && f.Ways[near].In == f.Out:
+			say("asymmetric route: the server answers %v and not %v: if its answers to clients on the side of %s take another way, their connections are refused as incomplete (%s)", f.Ways[near].From, w.From, w.Of, fix)
+		}
 	}
 }
 

@@ -196,3 +196,27 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestWays: what is known of the way of answers is told where it leads past the
+// server's interface, and an answer by it, or no answer at all, tells nothing.
+func TestWays(t *testing.T) {
+	near, far := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
+	for _, tt := range []struct {
+		name string
+		ways []Way
+		want string // part of a warning; "" for none
+	}{
+		{"nobody asked", nil, ""},
+		{"one way", []Way{{near, "eth1", "eth1"}, {far, "eth0", "eth1"}}, ""},
+		{"no answer", []Way{{near, "eth1", ""}, {far, "eth0", ""}}, ""},
+		{"another way", []Way{{near, "eth1", "eth1"}, {far, "eth0", "eth0"}}, "an answer of the server to 198.51.100.1 comes in by eth0 and not by eth1"},
+		{"another way, and no address near the server", []Way{{far, "eth0", "eth2"}}, "make this machine the way to the clients"},
+		{"elsewhere", []Way{{near, "eth1", "eth1"}, {far, "eth0", ""}}, "the server answers 192.0.2.1 and not 198.51.100.1"},
+	} {
+		p, _ := compose(t, Wish{}, router(func(f *Facts) { f.Ways = tt.ways }))
+		said := strings.Join(p.Warnings, "\n")
+		if told := strings.Contains(said, "asymmetric"); told != (tt.want != "") || !strings.Contains(said, tt.want) {
+			t.Errorf("%s: %q lacks %q, or says too much", tt.name, said, tt.want)
+		}
+	}
+}

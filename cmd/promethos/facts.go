@@ -66,7 +66,10 @@ func findFacts(server netip.Addr, ports []string) (f protect.Facts, err error) {
 	}
 	value := sysctl(key)
 	f.Forwards = value != "" && value != "0"
-	return f, nil
+	if !f.Local {
+		f.Ways, err = askWays(server)
+	}
+	return f, err
 }
 
 // namedWire looks whether two ports are there.
