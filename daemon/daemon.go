@@ -335,11 +335,12 @@ func openingQueue(spec *ppf.Spec) rules.Queues {
 
 // Plan tells what the kernel shall select for the rules of an engine.
 func Plan(spec *ppf.Spec, e *ppf.Engine) rules.Plan {
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
 	p := rules.Plan{
-		Closed:  rules.Queues{First: spec.QueueFirst, Count: uint16(min(runtime.GOMAXPROCS(0), maxWorkers))},
+		Closed:  rules.Queues{First: spec.QueueFirst, Count: uint16(workers)},
 		Open:    rules.Queues{First: spec.QueueFirst + maxWorkers, Count: 1},
 		Hold:    spec.QueueFirst + maxWorkers + 1,
-		Opening: openingQueue(spec),
+		Opening: openingQueue(spec), Flood: floodPerWorker * uint32(workers),
 
 		Streams: streamsOf(e),
 	}

@@ -48,10 +48,13 @@ func (d *Daemon) openQueues(workers int) (err error) {
 }
 
 // A flood of SYNs is judged behind what belongs to connections. What does not fit is
-// dropped by the kernel, and clients that mean it send again.
+// dropped by the kernel, and clients that mean it send again. As long as there are
+// no more of them than workers judge in passing, they keep their place among the
+// others: to wake a thread of its own for each costs more than to judge it.
 const (
-	maxOpening  = 1024
-	openingNice = 5
+	floodPerWorker = 10_000 // SYNs a second
+	maxOpening     = 1024
+	openingNice    = 5
 )
 
 // withoutPackets judges why no packets can be taken. It is an error only for a

@@ -51,6 +51,9 @@ func TestPlan(t *testing.T) {
 	if p.Opening.Count != 1 || p.Opening.First == p.Hold || p.Opening.First <= p.Open.First {
 		t.Errorf("SYNs have queue %+v, those that wait %d", p.Opening, p.Hold)
 	}
+	if want := uint32(p.Closed.Count) * floodPerWorker; p.Flood != want {
+		t.Errorf("a flood begins with %d SYNs a second, want %d", p.Flood, want)
+	}
 	var got []string
 	for _, s := range p.Selectors {
 		early := ""

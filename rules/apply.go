@@ -203,6 +203,10 @@ func (k *Kernel) stage(rs *Ruleset, kept map[string]bool, sets map[*set]*nftable
 
 // addSet writes a set and its elements.
 func (k *Kernel) addSet(t *nftables.Table, s *set, name string) (*nftables.Set, error) {
+	if s.remembers {
+		ns := s.memory(t, name)
+		return ns, k.conn.AddSet(ns, nil)
+	}
 	ns := &nftables.Set{
 		Table: t, Name: name, Interval: true, Concatenation: true, KeyType: nftables.MustConcatSetType(s.shape.types()...),
 	}
@@ -238,11 +242,24 @@ func (k *Kernel) addRule(c *chain, r *rule, sets map[*set]*nftables.Set) error {
 				return fmt.Errorf("chain %s: %w", c.name, err)
 			}
 		}
-		lookup := *exprs[r.lookup].(*expr.Lookup)
-		lookup.SetName, lookup.SetID = ns.Name, ns.ID
-		exprs = slices.Clone(exprs)
-		exprs[r.lookup] = &lookup
+		exprs = r.lookInto(ns)
 	}
 	k.conn.AddRule(&nftables.Rule{Table: ourTable, Chain: &nftables.Chain{Name: c.name}, Exprs: exprs})
 	return nil
+}
+
+// lookInto gives the expressions of a rule with the kernel's name of its set.
+func (r *rule) lookInto(ns *nftables.Set) []expr.Any {
+	exprs := slices.Clone(r.exprs)
+	switch e := exprs[r.lookup].(type) {
+	case *expr.Lookup:
+		lookup := *e
+		lookup.SetName, lookup.SetID = ns.Name, ns.ID
+		exprs[r.lookup] = &lookup
+	case *expr.Dynset:
+		note := *e
+		note.SetName, note.SetID = ns.Name, ns.ID
+		exprs[r.lookup] = &note
+	}
+	return exprs
 }

@@ -135,16 +135,27 @@ func (c *compiler) takeWhole(b *builder, fail ppf.Fail) rule {
 	return b.to("goto "+ch.name, &expr.Verdict{Kind: expr.VerdictGoto, Chain: ch.name})
 }
 
-// closed is the chain that parts what may open a connection from the rest: a flood
-// of the one must not fill the queues of the other.
+// closed is the chain that parts what may open a connection from the rest, when it
+// is too much: a flood of the one must not fill the queues of the other.
 func (c *compiler) closed() *chain {
-	if c.opening == nil {
-		c.opening = &chain{name: c.name("closed"), rules: []rule{
-			c.queue(new(builder).tcp().syn(), c.plan.Opening, 0, "queue to "),
-			c.queue(new(builder), c.plan.Closed, 0, "queue to "),
-		}}
-		c.rules.chains = append(c.rules.chains, c.opening)
+	if c.opening != nil {
+		return c.opening
 	}
+	c.opening = &chain{name: c.name("closed")}
+	rest := c.queue(new(builder), c.plan.Closed, 0, "queue to ")
+	parted := c.queue(new(builder).tcp().syn(), c.plan.Opening, 0, "queue to ")
+	if c.features.Flood && c.plan.Flood > 0 {
+		syns := &chain{name: c.name("opening"), rules: []rule{
+			c.queue(new(builder).over(c.plan.Flood).noteFlood(), c.plan.Opening, 0, "queue to "),
+			c.queue(new(builder).inFlood(), c.plan.Opening, 0, "queue to "),
+			rest,
+		}}
+		c.rules.sets = append(c.rules.sets, floodSet)
+		c.rules.chains = append(c.rules.chains, syns)
+		parted = new(builder).tcp().syn().to("goto "+syns.name, &expr.Verdict{Kind: expr.VerdictGoto, Chain: syns.name})
+	}
+	c.opening.rules = []rule{parted, rest}
+	c.rules.chains = append(c.rules.chains, c.opening)
 	return c.opening
 }
 

@@ -57,6 +57,8 @@ var goldenPlans = []struct {
 	})}, native},
 	{"opening", Plan{Closed: queues, Opening: Queues{20579, 1}, Open: open, Selectors: append(both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)}),
 		Selector{Hook: ppf.Input, Fail: ppf.FailOpen})}, native},
+	{"opening-flood", Plan{Closed: queues, Opening: Queues{20579, 1}, Flood: 5000, Selectors: both(ppf.Forward, ppf.Match{Protocol: packet.ProtoTCP, Server: plc, Port: port(80)})},
+		Features{Queue: QueueNative, Flood: true}},
 	{"no-address", Plan{Closed: queues, Selectors: []Selector{
 		{Hook: ppf.Output, Criteria: ppf.Criteria{Protocol: packet.ProtoICMP}},
 		{Hook: ppf.Prerouting, Criteria: ppf.Criteria{Protocol: packet.ProtoTCP, DstPorts: port(80)}},

@@ -113,8 +113,10 @@ type Plan struct {
 	// Open is not looked at where no instance fails open.
 	Closed, Open Queues
 	// Opening is the queue for segments that may open a connection, of what fails
-	// closed; without a count they go where the others go.
+	// closed; without a count they go where the others go. With Flood they do so as
+	// long as no more than that many come in a second.
 	Opening Queues
+	Flood   uint32
 	// Hold is the queue in which SYNs wait.
 	Hold uint16
 }

@@ -46,6 +46,9 @@ type Features struct {
 	// Own says that a rule can tell this machine's addresses: without it sequence
 	// numbers are carried over where the servers of an instance are a network.
 	Own bool
+	// Flood says that rules can tell when too many packets come, and remember it:
+	// without it all SYNs have a queue of their own.
+	Flood bool
 	// Block makes Compile write drops where queues stand.
 	Block bool
 }
@@ -83,7 +86,7 @@ func (k *Kernel) Probe() (Features, error) {
 	for _, q := range []QueueTarget{QueueNative, QueueCompat} {
 		err := k.try(func(t *nftables.Table) error { return k.tryQueue(t, q) })
 		if err == nil {
-			return Features{Queue: q, Defragment: k.try(k.tryDefragment) == nil, Own: k.try(k.tryOwn) == nil}, nil
+			return Features{Queue: q, Defragment: k.try(k.tryDefragment) == nil, Own: k.try(k.tryOwn) == nil, Flood: k.try(k.tryFlood) == nil}, nil
 		}
 		failures = errors.Join(failures, fmt.Errorf("%v: %w", q, err))
 	}
@@ -110,6 +113,15 @@ func (k *Kernel) tryDefragment(t *nftables.Table) error {
 
 func (k *Kernel) tryOwn(t *nftables.Table) error {
 	return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).own(fieldDst).accept().exprs...)
+}
+
+func (k *Kernel) tryFlood(t *nftables.Table) error {
+	ns, err := k.addSet(t, floodSet, floodSet.name)
+	if err != nil {
+		return err
+	}
+	r := new(builder).over(1).noteFlood().accept()
+	return k.tryRule(t, nftables.ChainHookPrerouting, r.lookInto(ns)...)
 }
 
 // Finding is one thing that the rules need or that matters to them.

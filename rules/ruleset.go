@@ -41,6 +41,8 @@ type set struct {
 	boxes []box
 	// quoted sets hold addresses that nft has no name for.
 	quoted bool
+	// remembers says that rules put elements in, which run out.
+	remembers bool
 }
 
 // extensionSet stands for the one anonymous set, that of extension headers.
@@ -62,6 +64,10 @@ func (r *Ruleset) String() string {
 }
 
 func (s *set) write(b *strings.Builder) {
+	if s.remembers {
+		fmt.Fprintf(b, "\tset %s {\n\t\ttype inet_proto\n\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %v\n\t}\n", s.name, floodSetSize, floodMemory)
+		return
+	}
 	fmt.Fprintf(b, "\tset %s {\n\t\t%s\n\t\tflags interval\n\t\telements = {\n", s.name, s.typeText())
 	for i := range s.boxes {
 		fmt.Fprintf(b, "\t\t\t%s,\n", s.shape.text(&s.boxes[i], s.quoted))

@@ -237,7 +237,7 @@ func planRules(spec *ppf.Spec) (*rules.Ruleset, error) {
 	if _, err := e.Apply(spec); err != nil {
 		return nil, err
 	}
-	return rules.Compile(daemon.Plan(spec, e), rules.Features{Queue: rules.QueueNative, Defragment: true, Own: true})
+	return rules.Compile(daemon.Plan(spec, e), rules.Features{Queue: rules.QueueNative, Defragment: true, Own: true, Flood: true})
 }
 
 func newIPTables(g *global) *cobra.Command {

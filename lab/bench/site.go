@@ -53,6 +53,9 @@ func openSite(ctx context.Context, o lab.Options, middle func(*site) error) (s *
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if err := s.lab.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65535"); err != nil {
+		return s, err // short connections of all runs are in TIME-WAIT at once
+	}
 	anyPort := net.JoinHostPort(s.lab.Server.IPv4.String(), "0")
 	if s.bulk, err = s.lab.Server.StartBulk(ctx, anyPort); err != nil {
 		return s, err

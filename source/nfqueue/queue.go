@@ -42,6 +42,7 @@ type queue struct {
 	wake   int // an eventfd that ends waiting
 	mark   uint32
 	judged uint32
+	spins  bool // whether its worker may look for packets before it sleeps
 	now    func() int64
 
 	buf    []byte
@@ -94,7 +95,7 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 	if err != nil {
 		return nil, err
 	}
-	q.mark, q.judged, q.now = c.Mark, c.Judged, c.Now
+	q.mark, q.judged, q.spins, q.now = c.Mark, c.Judged, c.Nice == 0, c.Now
 	defer func() {
 		if err != nil {
 			q.close()
@@ -219,7 +220,7 @@ func (q *queue) run(h ppf.Handler, done *atomic.Bool, deadline func() int64) err
 		now := q.now()
 		if n > 0 {
 			q.decide(h, n, now)
-			dense = now-last < spinNanos
+			dense = q.spins && now-last < spinNanos
 			last = q.now()
 		}
 		if done.Load() && (n == 0 || now > deadline()) {

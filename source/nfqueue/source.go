@@ -43,7 +43,8 @@ type Config struct {
 	Judged uint32
 	// BufferBytes is the socket's receive buffer; 0: 64 MiB.
 	BufferBytes int
-	// Nice is by how much the workers give way to others, 0 to 19 (setpriority(2)).
+	// Nice is by how much the workers give way to others, 0 to 19 (setpriority(2));
+	// those that do sleep as soon as there is nothing to do.
 	Nice int
 	// Drain is how long packets are answered after Run was told to stop; 0: 500
 	// ms.
