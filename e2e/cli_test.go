@@ -334,7 +334,7 @@ func TestDoctor(t *testing.T) {
 	d := withServer(t, l, "forward", 80, "")
 	found, out := doctor(d)
 	for _, what := range []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "nf_tables", "queue target", "NFQUEUE", "our queues", "daemon",
-		"other firewalls", "reverse path filter", "offloads", "bridges", "routes IPv4", "routes IPv6"} {
+		"own addresses", "fragments", "packet sockets", "policy routing", "ending sockets", "other firewalls", "reverse path filter", "offloads", "bridges", "routes IPv4", "routes IPv6"} {
 		if !found[what] {
 			t.Errorf("%s is not well: %s", what, out)
 		}

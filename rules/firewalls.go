@@ -197,13 +197,14 @@ func tableName(t *nftables.Table) string {
 // of this host.
 var ErrNoStreams = errors.New("the kernel cannot end connections to others here")
 
-// streamNeed is something that connections which end here need of the kernel.
-type streamNeed struct {
+// need is something that part of the rules needs of the kernel.
+type need struct {
 	name, option, module string
 	try                  func(*nftables.Table) error
+	without              string // what holds where it is missing
 }
 
-func (n *streamNeed) fix() string { return "modprobe " + n.module + ", or a kernel with " + n.option }
+func (n *need) fix() string { return "modprobe " + n.module + ", or a kernel with " + n.option }
 
 // ProbeStreams tells whether chains with a stream level can be made here. The error
 // wraps ErrNoStreams. The xtables target TPROXY is no way out: it checks that its
@@ -217,7 +218,9 @@ func (k *Kernel) ProbeStreams() error {
 	return nil
 }
 
-func (k *Kernel) streamNeeds() []streamNeed {
+// streamNeeds are what connections that end here need.
+func (k *Kernel) streamNeeds() []need {
+	const without = "only chains with a stream level need it"
 	tproxy := func(t *nftables.Table) error {
 		port := uint16(1)
 		return k.tryRule(t, nftables.ChainHookPrerouting,
@@ -235,22 +238,28 @@ func (k *Kernel) streamNeeds() []streamNeed {
 	refuse := func(t *nftables.Table) error {
 		return k.tryRule(t, nftables.ChainHookPrerouting, new(builder).reject("tcp reset", unix.NFT_REJECT_TCP_RST, 0).exprs...)
 	}
-	return []streamNeed{
-		{"transparent proxy", "CONFIG_NFT_TPROXY", "nft_tproxy", tproxy},
-		{"socket match", "CONFIG_NFT_SOCKET", "nft_socket", socket},
-		{"reject", "CONFIG_NFT_REJECT_INET", "nft_reject_inet", refuse},
-		{"conntrack zones", "CONFIG_NFT_CT and CONFIG_NF_CONNTRACK_ZONES", "nft_ct", zone},
+	return []need{
+		{"transparent proxy", "CONFIG_NFT_TPROXY", "nft_tproxy", tproxy, without},
+		{"socket match", "CONFIG_NFT_SOCKET", "nft_socket", socket, without},
+		{"reject", "CONFIG_NFT_REJECT_INET", "nft_reject_inet", refuse, without},
+		{"conntrack zones", "CONFIG_NFT_CT and CONFIG_NF_CONNTRACK_ZONES", "nft_ct", zone, without},
 	}
 }
 
-// examineStream tells whether chains with a stream level can be made here.
-func (k *Kernel) examineStream() []Finding {
-	var list []Finding
-	for _, n := range k.streamNeeds() {
+// packetNeeds are what chains of packets do without where they have to.
+func (k *Kernel) packetNeeds() []need {
+	return []need{
+		{"own addresses", "CONFIG_NFT_FIB_INET", "nft_fib_inet", k.tryOwn, "where an instance's servers are a network, sequence numbers are carried over as they are"},
+		{"fragments", "CONFIG_NFT_TPROXY", "nft_tproxy", k.tryDefragment, "the kernel puts them together only where connections are tracked"},
+	}
+}
+
+// examineNeeds tells which of them are there. None is needed by all.
+func (k *Kernel) examineNeeds(needs []need) (list []Finding) {
+	for _, n := range needs {
 		found := Finding{Name: n.name, OK: true, Detail: "present"}
 		if err := k.try(n.try); err != nil {
-			found.Detail = fmt.Sprintf("not there: %v; only chains with a stream level need it", explain(err))
-			found.Fix = n.fix()
+			found.Detail, found.Fix = fmt.Sprintf("not there: %v; %s", explain(err), n.without), n.fix()
 		}
 		list = append(list, found)
 	}

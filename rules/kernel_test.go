@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -425,8 +426,27 @@ func TestExamine(t *testing.T) {
 		}
 	}
 	want := []string{"CAP_NET_ADMIN", "nf_tables", "nf_tables interval sets", "queue target", "table inet promethos",
-		"transparent proxy", "socket match", "reject", "conntrack zones", "other firewalls", "inline pairs", "IPv6", "connection tracking"}
+		"own addresses", "fragments", "transparent proxy", "socket match", "reject", "conntrack zones", "other firewalls", "inline pairs", "IPv6", "connection tracking"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+// TestExamineNeeds: what a kernel has not is told with what holds without it, and how
+// to get it.
+func TestExamineNeeds(t *testing.T) {
+	k, _ := openKernelIn(t, newNS(t))
+	lacking := func(table *nftables.Table) error {
+		return k.tryRule(table, nftables.ChainHookPrerouting, &expr.Lookup{SourceRegister: 1, SetName: "nowhere"})
+	}
+	for _, n := range append(k.packetNeeds(), k.streamNeeds()...) {
+		if n.without == "" || n.option == "" || n.module == "" {
+			t.Errorf("%+v", n)
+		}
+		n.try = lacking
+		got := k.examineNeeds([]need{n})
+		if len(got) != 1 || got[0].Name != n.name || !got[0].OK || !strings.Contains(got[0].Detail, n.without) || got[0].Fix != "modprobe "+n.module+", or a kernel with "+n.option {
+			t.Errorf("%+v", got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -167,7 +168,7 @@ func (k *Kernel) examine() []Finding {
 		return append(list, missing("table inet "+TableName, err))
 	}
 	list = append(list, Finding{Name: "table inet " + TableName, OK: true, Detail: stateDetails[state]})
-	list = append(list, k.examineStream()...)
+	list = append(list, k.examineNeeds(slices.Concat(k.packetNeeds(), k.streamNeeds()))...)
 	return append(list, k.Firewalls()...)
 }
 

@@ -23,7 +23,7 @@ func newDoctor(g *global) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			list := append([]finding{capability("CAP_NET_RAW", unix.CAP_NET_RAW)}, rules.Examine()...)
 			list = append(list, queues(), orphans(), forwarding("net.ipv4.ip_forward"), forwarding("net.ipv6.conf.all.forwarding"))
-			list = append(append(list, network()...), namespaces())
+			list = append(append(append(list, kernel()...), network()...), namespaces())
 			status := finding{Name: "daemon", OK: true, Detail: "none answers at " + g.control}
 			if s, err := control.NewClient(g.control).Status(c.Context()); err == nil {
 				status.Detail = fmt.Sprintf("running: version %s, process %d, %d queues, %s", s.Version, s.PID, s.Workers, s.Queue)

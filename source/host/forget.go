@@ -45,6 +45,23 @@ func (r *destroyRequest) Serialize() []byte {
 	return b
 }
 
+func (r *destroyRequest) execute() error {
+	request := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
+	request.AddData(r)
+	_, err := request.Execute(unix.NETLINK_INET_DIAG, 0)
+	return err
+}
+
+// CanForget says what keeps Forget from ending sockets: the kernel is asked to end one
+// that cannot be there.
+func CanForget() error {
+	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	if err := (&destroyRequest{family: unix.AF_INET, local: nobody, remote: nobody}).execute(); !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("host: end a socket: %w", err)
+	}
+	return nil
+}
+
 // Forget ends the sockets in TIME-WAIT that have an address of another host and
 // that which says: the kernel does not forward packets of their four-tuple, since
 // they are for a socket of its own (net/ipv4/ip_forward.c). Called in the network
@@ -70,9 +87,7 @@ func (d *Diversion) Forget(which func(local, remote netip.AddrPort) bool) error 
 			if s.State != timeWait || own[local.Addr()] || !which(local, remote) {
 				continue
 			}
-			request := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
-			request.AddData(&destroyRequest{uint8(family), local, remote, s.ID.Cookie})
-			_, err := request.Execute(unix.NETLINK_INET_DIAG, 0)
+			err := (&destroyRequest{uint8(family), local, remote, s.ID.Cookie}).execute()
 			switch {
 			case errors.Is(err, unix.EOPNOTSUPP):
 				return nil
