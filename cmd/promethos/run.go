@@ -54,9 +54,7 @@ const stopWithin = 10 * time.Second
 func runDaemon(path, socket string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	// Buffers are large and live long: collecting them less often costs memory
-	// that is there anyway.
-	debug.SetGCPercent(200)
+	debug.SetGCPercent(gcPercent)
 	d, err := daemon.Start(daemon.Options{Path: path, Control: socket, State: os.Getenv("STATE_DIRECTORY"), Log: os.Stderr, Warn: printProblem})
 	if err != nil {
 		return refusedConfig(err)
@@ -66,6 +64,7 @@ func runDaemon(path, socket string) error {
 	ctx, stopped := context.WithCancel(context.Background())
 	defer stopped()
 	go watchdog(ctx, d)
+	go collect(ctx)
 	for {
 		select {
 		case <-d.Stopped():

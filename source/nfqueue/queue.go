@@ -127,7 +127,9 @@ func openQueue(number uint16, c *Config) (_ *queue, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("nfqueue %d: configure: %w", number, err)
 	}
-	q.allocate()
+	if err := q.allocate(); err != nil {
+		return nil, fmt.Errorf("nfqueue %d: buffers: %w", number, err)
+	}
 	return q, nil
 }
 
@@ -145,8 +147,13 @@ func bindError(number uint16, err error) error {
 	return fmt.Errorf("nfqueue %d: bind: %w (%w)", number, err, ErrNoKernelSupport)
 }
 
-func (q *queue) allocate() {
-	q.buf = make([]byte, batchLen*messageLen)
+// allocate makes room for a batch. Its messages are in memory of their own: 4 MB of
+// which small packets touch little, and the collector, which lets its heap grow to a
+// multiple of what is in use, takes them for all in use.
+func (q *queue) allocate() (err error) {
+	if q.buf, err = unix.Mmap(-1, 0, batchLen*messageLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
+		return err
+	}
 	q.hdrs = make([]mmsghdr, batchLen)
 	q.iov = make([]unix.Iovec, batchLen)
 	q.frames = make([]ppf.Frame, batchLen)
@@ -158,6 +165,7 @@ func (q *queue) allocate() {
 		q.hdrs[i].hdr.Iov = &q.iov[i]
 		q.hdrs[i].hdr.SetIovlen(1)
 	}
+	return nil
 }
 
 // request sends a configuration and waits for the kernel's answer, which
@@ -398,7 +406,12 @@ func (q *queue) send(frames []ppf.Frame) {
 	}
 }
 
+// close gives everything back; what the queue handed out was lent until now.
 func (q *queue) close() {
 	unix.Close(q.fd)
 	unix.Close(q.wake)
+	if q.buf != nil {
+		_ = unix.Munmap(q.buf) // it fails only for what is no mapping
+		q.buf = nil
+	}
 }

@@ -36,7 +36,9 @@ func newFed(t testing.TB) *fed {
 		t.Fatal(err)
 	}
 	f := &fed{&queue{number: 0x5050, fd: pair[0], wake: wake, mark: 1, now: func() int64 { return 42 }}, pair[1], make([]byte, 2*sendLimit)}
-	f.allocate()
+	if err := f.allocate(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		f.close()
 		unix.Close(f.kernel)
