@@ -57,7 +57,13 @@ const (
 	chunkResponse = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 )
 
-// exchanges runs n exchanges over one connection.
+// idler is a message function that does nothing.
+type idler struct{}
+
+func (idler) Request(*Exchange)  {}
+func (idler) Response(*Exchange) {}
+
+// exchanges runs n exchanges over one connection, through a message function.
 func exchanges(tb testing.TB, request, response string, n int) {
 	tb.Helper()
 	p, err := newPolicy(DefaultConfig())
@@ -67,7 +73,7 @@ func exchanges(tb testing.TB, request, response string, n int) {
 	r := &rig{mode: ppf.Repair}
 	server := &canned{response: []byte(response)}
 	serve(link{
-		conn: &manyTimes{request: []byte(request), n: n}, env: liveEnv{}, do: r.do, report: func(string, ...any) {},
+		conn: &manyTimes{request: []byte(request), n: n}, env: liveEnv{}, do: r.do, report: func(string, ...any) {}, functions: []Function{idler{}},
 		note: func(f Defect, do ppf.Do, _ *Request) {
 			if do == ppf.DoRefuse {
 				tb.Errorf("refused: %v", f.Reason)

@@ -70,9 +70,11 @@ type connection struct {
 	refused   bool // the request, or the answer to it, was refused
 	lingers   bool // the end is our wish: the client may have sent more already
 	spare     *spare
-	resting   func() // is rest
-	awaited   error  // how the wait for a request has ended
-	asks      asker  // the connection to the server, where it is one that is used again
+	resting   func()                  // is rest
+	noting    func(Defect, ppf.Do)    // is note
+	deciding  func(ppf.Reason) ppf.Do // is judge.decide
+	awaited   error                   // how the wait for a request has ended
+	asks      asker                   // the connection to the server, where it is one that is used again
 	live      liveness
 	life      life
 }
@@ -89,6 +91,7 @@ func serve(l link, p *policy, b *budget) (parting net.Conn) {
 	c.in.conn = l.conn
 	c.states = slices.Grow(c.states, len(l.functions))[:len(l.functions)]
 	c.reqBody.start, c.resBody.start, c.resBody.before, c.resting = c.startRequestPace, c.startResponsePace, c.flush, c.rest
+	c.noting, c.deciding = c.note, c.judge.decide
 	c.rise()
 	c.life.client, c.life.now = l.conn, l.env.Now
 	if l.onEnd != nil {
@@ -314,7 +317,7 @@ func (c *connection) runRequest() bool {
 	}
 	c.x = Exchange{
 		Request: &c.req, Instance: c.link.instance, Client: c.link.client, Server: c.link.server, TLS: c.link.tls, asked: c.req.host,
-		note: c.note, do: c.judge.decide, report: c.link.report,
+		note: c.noting, do: c.deciding, report: c.link.report,
 	}
 	for i, f := range c.link.functions {
 		c.run(i, func() { f.Request(&c.x) })

@@ -152,21 +152,25 @@ func (f *function) back(r *Rule, path string) (string, bool) {
 	return "/" + strings.TrimPrefix(rest, "/"), true
 }
 
-// Response undoes the mapping wherever a field names a URL, host or path.
+// urlFields are the fields of a response that name a URL, host or path, and how the
+// mapping is undone in each.
+var urlFields = []struct {
+	name string
+	undo func(f *function, x *http.Exchange, value string) string
+}{
+	{"Location", (*function).undo},
+	{"Content-Location", (*function).undo},
+	{"Link", (*function).links},
+	{"Refresh", (*function).refresh},
+	{"Set-Cookie", (*function).cookie},
+}
+
+// Response undoes the mapping in the fields where it shows.
 func (f *function) Response(x *http.Exchange) {
 	h := &x.Response.Header
-	url := func(v string) (string, bool) { return f.undo(x, v), true }
-	for _, e := range []struct {
-		name string
-		edit func(string) (string, bool)
-	}{
-		{"Location", url},
-		{"Content-Location", url},
-		{"Link", func(v string) (string, bool) { return f.links(x, v), true }},
-		{"Refresh", func(v string) (string, bool) { return f.refresh(x, v), true }},
-		{"Set-Cookie", func(v string) (string, bool) { return f.cookie(x, v), true }},
-	} {
-		if h.Edit(e.name, e.edit) != nil {
+	for i := range urlFields {
+		e := &urlFields[i]
+		if h.Edit(e.name, func(v string) (string, bool) { return e.undo(f, x, v), true }) != nil {
 			h.Del(e.name) // a URL that cannot be written is not sent as it was
 		}
 	}

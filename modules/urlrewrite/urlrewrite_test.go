@@ -131,3 +131,15 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// TestResponseAllocs: a response that names no URL costs no memory.
+func TestResponseAllocs(t *testing.T) {
+	f := &function{shop()}
+	x := &http.Exchange{Response: &http.Response{}}
+	if err := x.Response.Set("Content-Type", "text/html"); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { f.Response(x) }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
