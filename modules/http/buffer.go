@@ -124,7 +124,8 @@ func (s *reader) makeRoom(room int) {
 	if s.r == s.w {
 		s.r, s.w = s.base, s.base
 	}
-	if s.w == len(s.buf) || len(s.buf)-s.base < room {
+	// Of a buffer that is nearly full at its end, a read would take little.
+	if len(s.buf)-s.w < len(s.buf)/4 && s.r > s.base || s.w == len(s.buf) || len(s.buf)-s.base < room {
 		s.grow(room)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync/atomic"
 
 	"github.com/promethos/promethos/packet"
 	"github.com/promethos/promethos/ppf"
@@ -177,7 +176,7 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 	}
 	// The body is too large to be held: another goroutine sends it, since the
 	// server may answer before it has read all.
-	p, server := pump{done: make(chan struct{})}, c.up.conn
+	p, server := pump{done: make(chan struct{}), w: gatherer{chunked: c.req.framing.body == BodyChunked}}, c.up.conn
 	go func() {
 		flaw := c.guard(func() Defect { return c.pumpBody(&p) })
 		p.flaw = flaw
@@ -208,67 +207,4 @@ func (c *connection) send(whole bool) (again bool, f Defect) {
 		c.counted(c.bodyFlaw.list, &c.judge)
 	}
 	return again, f
-}
-
-// pump is the way of a request's body that is not held.
-type pump struct {
-	end  atomic.Bool // its end is being written
-	done chan struct{}
-	flaw Defect // of the body; read after done
-	cut  bool   // the server did not take it; read after done
-}
-
-// sent says whether the server has taken the whole body, or the body is refused.
-// Whoever writes its end may not have come to say so when the server has answered it
-// already.
-func (c *connection) sent(p *pump) bool {
-	select {
-	case <-p.done:
-		return !p.cut
-	default:
-	}
-	if !p.end.Load() || c.up.conn.SetWriteDeadline(later(c.link.env, lingerTime)) != nil {
-		return false
-	}
-	<-p.done
-	return !p.cut
-}
-
-// pumpBody sends the rest of the body as it comes. No last chunk is written for a
-// body that is not whole and good.
-func (c *connection) pumpBody(p *pump) Defect {
-	var w writer
-	for seen := 0; ; {
-		data, err := c.reqBody.next()
-		if f := c.judge.verdict(&defects{list: c.bodyFlaw.list[seen:]}); f.Reason != packet.ReasonNone {
-			return f
-		}
-		seen = len(c.bodyFlaw.list)
-		if err != nil && err != io.EOF {
-			return clientDefect(err, &c.bodyFlaw)
-		}
-		w.b = w.b[:0]
-		switch {
-		case c.req.framing.body == BodyChunked && err == io.EOF:
-			c.keptTrailers(&c.reqBody.chunks.Trailers)
-			w.last(&c.reqBody.chunks.Trailers)
-		case c.req.framing.body == BodyChunked:
-			w.chunk(len(data))
-			w.b = append(w.b, data...)
-			w.line()
-		default:
-			w.b = append(w.b, data...)
-		}
-		c.up.writeAt = 0
-		if c.up.conn.SetWriteDeadline(later(c.link.env, c.p.cfg.ResponseTimeout)) != nil {
-			return Defect{}
-		}
-		last := err == io.EOF || c.req.framing.body == BodyLength && c.reqBody.done()
-		p.end.Store(last) // behind the deadline, which sent changes
-		// An error of the server's shows where its response is read.
-		_, werr := c.up.conn.Write(w.b)
-		if p.cut = werr != nil; p.cut || last {
-			return Defect{}
-		}
-	}
 }
