@@ -34,25 +34,35 @@ func TestHTTPIdle(t *testing.T) {
 	l := up(t, lab.Options{})
 	origin := must(l.Server.StartPages(t.Context(), hostPort(l.Server, "tcp4", 0)))(t)
 	defer origin.Close()
-	check(t, l.Client.Sysctl("net/ipv4/ip_local_port_range", "1024 65535")) // many are in TIME-WAIT from one time to the next
+	for _, h := range []*lab.Host{l.Client, l.Proxy} {
+		check(t, h.Sysctl("net/ipv4/ip_local_port_range", "1024 65535")) // many are in TIME-WAIT from one time to the next
+	}
 	dir := t.TempDir()
 	check(t, lab.WriteCertificate(dir, "web", l.Proxy.IPv4.String()))
 	listen := hostPort(l.Proxy, "tcp4", 8080)
 	plain := fmt.Sprintf(shared, listen, origin.Addr)
-	t.Run("http", func(t *testing.T) { stayOpen(t, l, plain, listen, nil) })
 	encrypted := strings.Replace(strings.Replace(plain, "[http]", "[https, http]", 1), "{http:", fmt.Sprintf("{https: {certificate: %[1]s/web.crt, key: %[1]s/web.key}, http:", dir), 1)
-	t.Run("https", func(t *testing.T) {
-		stayOpen(t, l, encrypted, listen, &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}) // many full handshakes would only take long
-	})
+	for _, tt := range []struct {
+		name, configuration string
+		client              *tls.Config
+	}{
+		{"http", plain, nil},
+		{"https", encrypted, &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}}, // many full handshakes would only take long
+	} {
+		t.Run(tt.name, func(t *testing.T) { stayOpen(t, l, tt.configuration, listen, tt.client, 500, 10_000) })
+		t.Run(tt.name+", each with one to the server", func(t *testing.T) {
+			// As many as 20,000 descriptors, which a process may often have, are for.
+			stayOpen(t, l, strings.Replace(tt.configuration, "share: true, ", "", 1), listen, tt.client, 200, 9_900)
+		})
+	}
 }
 
-// stayOpen opens connections, by TLS where cfg is set, which stay idle after one
-// request, twice.
-func stayOpen(t *testing.T, l *lab.Lab, configuration, listen string, cfg *tls.Config) {
+// stayOpen opens n connections, many in a run that was asked for, by TLS where cfg is
+// set, which stay idle after one request, twice.
+func stayOpen(t *testing.T, l *lab.Lab, configuration, listen string, cfg *tls.Config, n, many int) {
 	t.Helper()
-	n := 500
 	if soak(t) > 0 {
-		n = 10_000
+		n = many
 	}
 	d := start(t, l, configuration)
 	ask := func(c net.Conn) {
