@@ -2,8 +2,13 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,9 +21,9 @@ type cookieInfo struct {
 	Sent, Opened, Refused uint64
 }
 
-func (d *daemon) cookies(t *testing.T) cookieInfo {
+func (d *daemon) cookies(t *testing.T, instance string) cookieInfo {
 	t.Helper()
-	return table[struct{ Cookies cookieInfo }](t, d, "show", "instance", "web").Cookies
+	return table[struct{ Cookies cookieInfo }](t, d, "show", "instance", instance).Cookies
 }
 
 // withCookies lets an instance answer SYNs itself.
@@ -53,7 +58,7 @@ instances:
 					transfers(t, small, l.Client, server, f.network, port(t, w.Addr), port(t, echo.Addr))
 				}
 				undisturbed(t, d)
-				if c := d.cookies(t); !c.Active || c.Opened < uint64(2*small.short) || c.Refused > 0 {
+				if c := d.cookies(t, "web"); !c.Active || c.Opened < uint64(2*small.short) || c.Refused > 0 {
 					t.Errorf("%+v, want a cookie for each of %d connections", c, 2*small.short)
 				}
 			})
@@ -68,8 +73,86 @@ func TestCookiesInline(t *testing.T) {
 	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
 	t.Cleanup(func() { check(t, echo.Close()) })
 	d := start(t, l, wire("arp, nd, tcp")+withCookies(0))
-	transfers(t, small, l.Client, l.Server, "tcp4", port(t, w.Addr), port(t, echo.Addr))
+	for i, f := range families {
+		transfers(t, small, l.Client, l.Server, f.network, port(t, w.Addr), port(t, echo.Addr))
+		if c, want := d.cookies(t, "wire"), uint64((i+1)*small.short); !c.Active || c.Opened < want || c.Refused > 0 {
+			t.Errorf("%s: %+v, want a cookie for each of %d connections", f.name, c, want)
+		}
+	}
 	d.accounted(t)
+}
+
+// TestCookiesOutliveStop: a connection whose server has not answered when the daemon is
+// stopped goes on behind the next one, and clients that open others meanwhile come to
+// their end, with some of them opened again.
+func TestCookiesOutliveStop(t *testing.T) {
+	need(t, "nft")
+	l := up(t, lab.Options{})
+	echo := must(l.Server.StartEcho(t.Context(), "[::]:0"))(t)
+	t.Cleanup(func() { check(t, echo.Close()) })
+	p := port(t, echo.Addr)
+	configuration := fmt.Sprintf("version: 1\non_exit: block\nstate: %s\ninstances:\n  - name: web\n    match: {protocol: tcp, server: [%s, \"%s\"], port: %d}\n    chain: [tcp]\n%s",
+		t.TempDir(), l.Server.IPv4, l.Server.IPv6, p, withCookies(0))
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			addr := hostPort(l.Server, f.network, p)
+			d := start(t, l, configuration)
+			must(l.Client.ShortConnections(within(t, patience), addr, 1, 1, 64))(t) // shows what the server offers
+			nft(t, l.Server, "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; }; add rule inet deaf in tcp flags syn drop")
+			waiting := must(l.Client.Dial(within(t, patience), "tcp", addr))(t)
+			defer waiting.Close()
+			check(t, waiting.SetDeadline(time.Now().Add(patience)))
+			eventually(t, "a connection that waits for its server", func() (bool, string) {
+				c := d.cookies(t, "web")
+				return c.Opened == 1, fmt.Sprintf("%+v", c)
+			})
+			d.stop(t)
+			nft(t, l.Server, "delete table inet deaf")
+			var others sync.WaitGroup
+			for i := range 8 {
+				others.Go(func() { persist(t, l.Client, addr, uint64(i)) })
+			}
+			next := start(t, l, configuration)
+			next.event(t, "connections are taken up from")
+			exchange(t, waiting)
+			others.Wait()
+			next.accounted(t)
+			next.stop(t)
+			unblock(t, l)
+		})
+	}
+}
+
+// nft changes a host's own rules.
+func nft(t *testing.T, h *lab.Host, commands string) {
+	t.Helper()
+	if r := execute(t, h, "nft", commands); r.status != 0 {
+		t.Fatalf("nft %s: %v", commands, r)
+	}
+}
+
+// exchange wants an echo of a connection.
+func exchange(t *testing.T, c net.Conn) {
+	t.Helper()
+	must(c.Write([]byte("question")))(t)
+	b := make([]byte, len("question"))
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "question" {
+		t.Errorf("the echo is %q, %v", b, err)
+	}
+}
+
+// persist makes short connections one after the other, and one again that is reset.
+func persist(t *testing.T, from *lab.Host, addr string, seed uint64) {
+	for n := 0; n < 5; {
+		_, err := from.ShortConnections(within(t, patience), addr, 1, 1, int(64+seed))
+		switch {
+		case err == nil:
+			n++
+		case !errors.Is(err, syscall.ECONNRESET):
+			t.Errorf("connection %d: %v", n, err)
+			return
+		}
+	}
 }
 
 // TestCookiesUnderFlood floods a server's port with SYNs from addresses all over:
@@ -94,7 +177,7 @@ func TestCookiesUnderFlood(t *testing.T) {
 		flooded <- sent
 	}()
 	eventually(t, "cookies", func() (bool, string) {
-		c := d.cookies(t)
+		c := d.cookies(t, "web")
 		return c.Active && c.Sent > 1000, fmt.Sprintf("%+v", c)
 	})
 	d.event(t, "SYNs are answered with cookies")
@@ -114,7 +197,7 @@ func TestCookiesUnderFlood(t *testing.T) {
 	if len(sources) > from+1 {
 		t.Errorf("SYNs of %d clients came to the server, want %d at most", len(sources), from+1)
 	}
-	c := d.cookies(t)
+	c := d.cookies(t, "web")
 	if c.Opened < 50 {
 		t.Errorf("%+v after 50 connections", c)
 	}

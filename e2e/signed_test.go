@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"unsafe"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -14,9 +15,16 @@ import (
 	"github.com/promethos/promethos/lab"
 )
 
-// sign lets a socket's kernel sign what goes to a peer, and take nothing from it
-// that is not signed (RFC 2385).
-func sign(t *testing.T, fd int, peer netip.Addr) {
+// signatures are the ways in which kernels sign segments: sign lets a socket's kernel
+// sign what goes to a peer, and take nothing from it that is not signed.
+var signatures = []struct {
+	name   string
+	option layers.TCPOptionKind
+	sign   func(t *testing.T, fd int, peer netip.Addr)
+}{{"MD5", 19, signMD5}, {"TCP-AO", 29, signAO}}
+
+// signMD5 signs by RFC 2385.
+func signMD5(t *testing.T, fd int, peer netip.Addr) {
 	t.Helper()
 	sig := unix.TCPMD5Sig{Keylen: 6}
 	copy(sig.Key[:], "secret")
@@ -31,9 +39,48 @@ func sign(t *testing.T, fd int, peer netip.Addr) {
 	check(t, err)
 }
 
-// TestSigned: two kernels that sign with MD5 talk through a chain that carries signed
-// segments, and what arrives is built anew: their receiver has verified each.
+// tcpAOAddKey is TCP_AO_ADD_KEY, tcpAOAdd struct tcp_ao_add (include/uapi/linux/tcp.h,
+// since Linux 6.7).
+const tcpAOAddKey = 38
+
+type tcpAOAdd struct {
+	addr      unix.RawSockaddrInet4
+	_         [112]byte // of struct sockaddr_storage
+	algorithm [64]byte
+	_         [10]byte // no interface, no flags
+	prefix    uint8
+	sendID    uint8
+	receiveID uint8
+	macLen    uint8
+	_         uint8
+	keyLen    uint8
+	key       [80]byte
+}
+
+// signAO signs by RFC 5925, with the algorithm of RFC 5926 §3.1.1.
+func signAO(t *testing.T, fd int, peer netip.Addr) {
+	t.Helper()
+	add := tcpAOAdd{addr: unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: peer.As4()}, prefix: 32, sendID: 1, receiveID: 1, macLen: 12}
+	copy(add.algorithm[:], "hmac(sha1)")
+	add.keyLen = uint8(copy(add.key[:], "secret"))
+	b := unsafe.String((*byte)(unsafe.Pointer(&add)), unsafe.Sizeof(add))
+	err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, tcpAOAddKey, b)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		t.Skip("the kernel does not sign: CONFIG_TCP_AO is missing, or it is older than 6.7")
+	}
+	check(t, err)
+}
+
+// TestSigned: two kernels that sign talk through a chain that carries signed segments,
+// and what arrives is built anew: their receiver has verified each.
 func TestSigned(t *testing.T) {
+	for _, s := range signatures {
+		t.Run(s.name, func(t *testing.T) { signed(t, s.option, s.sign) })
+	}
+}
+
+// signed is TestSigned for a kind of signature.
+func signed(t *testing.T, option layers.TCPOptionKind, sign func(*testing.T, int, netip.Addr)) {
 	const volume = 3_000_000
 	l := up(t, lab.Options{})
 	server := socket(t, l.Server)
@@ -92,7 +139,7 @@ func TestSigned(t *testing.T) {
 				t.Errorf("the client got %q, %v", got[:max(n, 0)], err)
 			}
 			must(capture.Stop())(t)
-			if n := signedSegments(capture.Frames()); n < 100 {
+			if n := signedSegments(capture.Frames(), option); n < 100 {
 				t.Errorf("%d signed segments arrived", n)
 			}
 			// Its numbers are not translated, so it passes the first hook as it came.
@@ -121,9 +168,9 @@ func writeAll(fd int, data []byte) error {
 	return nil
 }
 
-// signedSegments counts the received segments, all of which have to have an MD5
-// signature; -1: one has none.
-func signedSegments(frames []lab.Frame) (n int) {
+// signedSegments counts the received segments, all of which have to have a signature,
+// which is that option; -1: one has none.
+func signedSegments(frames []lab.Frame, option layers.TCPOptionKind) (n int) {
 	for _, f := range frames {
 		tcp, _ := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.Default).Layer(layers.LayerTypeTCP).(*layers.TCP)
 		if tcp == nil || f.Outgoing {
@@ -131,7 +178,7 @@ func signedSegments(frames []lab.Frame) (n int) {
 		}
 		signed := false
 		for _, o := range tcp.Options {
-			signed = signed || o.OptionType == 19
+			signed = signed || o.OptionType == option
 		}
 		if !signed {
 			return -1

@@ -88,6 +88,9 @@ type Binding struct {
 	// filled in and validated; nil where there are no settings.
 	Settings any
 	Env      Env
+	// Before is what the function was bound to in the instance's configuration so far,
+	// nil where there was none: packets of its last batches may still come to it.
+	Before Processor
 }
 
 // FunctionRegistry holds the user functions by name. Reading is lock-free.

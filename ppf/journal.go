@@ -11,8 +11,9 @@ import (
 // ConnAdopter is a Processor that can go on with a connection of which only its
 // addresses and a note are known: after a crash.
 type ConnAdopter interface {
-	// ConnNote is what to note of a connection; it does not change.
-	ConnNote(c *Conn) Note
+	// ConnNote is what to note of a connection; it does not change. It reports false
+	// as long as that is not known.
+	ConnNote(c *Conn) (_ Note, ok bool)
 	// AdoptConn takes a connection up, locked, and says how long it may be silent, and
 	// how long before it gives way to a new one where there is no room.
 	AdoptConn(c *Conn, n Note) (silent, giveWay time.Duration)

@@ -431,7 +431,7 @@ func (p *proxyPlugin) bind(proxy *ProxyInstance) error {
 }
 
 func (p *proxyPlugin) bindOne(proxy *ProxyInstance, f *UserFunction) (Processor, error) {
-	b := Binding{Instance: proxy, Env: p.engine.env}
+	b := Binding{Instance: proxy, Env: p.engine.env, Before: p.processorOf(proxy.Name, f.Name)}
 	if f.Settings != nil {
 		b.Settings = f.Settings()
 		if proxy.spec != nil {
@@ -460,6 +460,17 @@ func (p *proxyPlugin) bindOne(proxy *ProxyInstance, f *UserFunction) (Processor,
 		return nil, fmt.Errorf("function %q: %w", f.Name, err)
 	}
 	return proc, nil
+}
+
+// processorOf gives what a function is bound to in the instance of that name, nil
+// where there is none.
+func (p *proxyPlugin) processorOf(instance, function string) Processor {
+	for _, proxy := range *p.byID.Load() {
+		if proxy != nil && proxy.Name == instance {
+			return proxy.processors[function]
+		}
+	}
+	return nil
 }
 
 // compile resolves one flow's names.

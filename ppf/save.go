@@ -208,15 +208,15 @@ func (e *Engine) RestoreConnections(r io.ReadSeeker) (sum Restored, err error) {
 		if in.err != nil || int(c.Instance) >= len(from) || c.Opened > uint8(ServerToClient) {
 			return sum, fmt.Errorf("%w: connection %d of %d", ErrSaved, sum.Restored+sum.Ended+sum.Changed+1, head.Connections)
 		}
-		switch proxy := from[c.Instance].proxy; {
-		case c.Deadline+later <= e.env.Now():
-			sum.Ended++
-		case proxy == nil || !e.restore(proxy, &from[c.Instance], &c, state, later):
-			sum.Changed++
-		default:
+		if proxy := from[c.Instance].proxy; proxy != nil && e.restore(proxy, &from[c.Instance], &c, state, later) {
 			sum.Restored++
+		} else {
+			sum.Changed++
 		}
 	}
+	// Whoever waits for one of those whose time was up meanwhile is told, or it goes on.
+	sum.Ended = e.table.expire(e.env.Now(), e.freed)
+	sum.Restored -= sum.Ended
 	for _, i := range from {
 		if i.proxy != nil {
 			i.proxy.restored.Store(true)
@@ -278,7 +278,9 @@ func (e *Engine) restore(p *ProxyInstance, from *savedInstance, s *savedConn, st
 		return false
 	}
 	if a, ok := from.savers[s.Saver].(ConnAdopter); ok && c.Translated {
-		e.table.remember(c, p.printSum(), a.ConnNote(c))
+		if note, known := a.ConnNote(c); known {
+			e.table.remember(c, p.printSum(), note)
+		}
 	}
 	c.mu.Unlock()
 	return true

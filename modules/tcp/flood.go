@@ -19,7 +19,12 @@ var _ ppf.HandshakeTaker = (*Tracker)(nil)
 type flood struct {
 	from   int // half-open connections; 0: always
 	limits *limits
+	*answering
+}
 
+// answering is how an instance answers SYNs now, and has so far. It outlives a change of
+// the instance's settings.
+type answering struct {
 	on    atomic.Bool
 	until atomic.Int64 // the end of the span, in nanoseconds since 1970
 
@@ -34,8 +39,9 @@ type flood struct {
 // whether the flood is over.
 const floodSpan = int64(10 * time.Second)
 
-// useCookies makes the tracker answer SYNs itself when there are many.
-func (t *Tracker) useCookies(c *Config) error {
+// useCookies makes the tracker answer SYNs itself when there are many. before is what it
+// takes the place of.
+func (t *Tracker) useCookies(c *Config, before ppf.Processor) error {
 	if slices.Contains(c.Options, OptionFastOpen) {
 		return errors.New("handshake: cookie: options: fast-open: a cookie of ours acknowledges no data of a SYN (leave one of both out)")
 	}
@@ -46,6 +52,11 @@ func (t *Tracker) useCookies(c *Config) error {
 		t.limits = newCounts()
 	}
 	t.flood = &flood{from: c.CookieFrom, limits: t.limits}
+	if old, ok := before.(*Tracker); ok && old.flood != nil {
+		t.flood.answering = old.flood.answering
+	} else {
+		t.flood.answering = &answering{}
+	}
 	return nil
 }
 

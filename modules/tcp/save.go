@@ -20,7 +20,14 @@ var (
 // saved is History as a file has it. Limits count what is taken up anew.
 type saved struct {
 	FromStart, Signed bool
+	Opening           savedOpening
 	Side              [2]savedSide
+}
+
+// savedOpening is awaiting.
+type savedOpening struct {
+	On                bool
+	MSS, Scale, Tries uint8
 }
 
 type savedSide struct {
@@ -52,16 +59,16 @@ var errSaved = errors.New("tcp: not the state of a connection")
 
 // SavedForm names the form of saved and savedKept.
 func (t *Tracker) SavedForm() string {
-	return fmt.Sprintf("tcp 3, %d bytes", binary.Size(saved{})+2*binary.Size(savedKept{}))
+	return fmt.Sprintf("tcp 4, %d bytes", binary.Size(saved{})+2*binary.Size(savedKept{}))
 }
 
 // SaveConn writes the history of a TCP connection.
 func (t *Tracker) SaveConn(c *ppf.Conn, b []byte) ([]byte, bool) {
 	h := t.store.histories.Of(c)
-	if t.StateName(c) == "" || t.translator != nil || h.opening.on {
+	if t.StateName(c) == "" || t.translator != nil {
 		return b, false
 	}
-	s := saved{FromStart: h.fromStart, Signed: h.signed}
+	s := saved{FromStart: h.fromStart, Signed: h.signed, Opening: savedOpening{h.opening.on, h.opening.mss, h.opening.scale, h.opening.tries}}
 	for d := range s.Side {
 		p, o := &h.side[d], h.offset[d]
 		s.Side[d] = savedSide{
@@ -155,8 +162,11 @@ func (t *Tracker) RestoreConn(c *ppf.Conn, b []byte, later int64) error {
 			return errSaved
 		}
 	}
-	h := t.store.histories.Of(c)
-	h.fromStart, h.signed = s.FromStart, s.Signed
+	h, o := t.store.histories.Of(c), s.Opening
+	if int(o.MSS) >= len(cookieMSSes) || o.Scale > noScale {
+		return errSaved
+	}
+	h.fromStart, h.signed, h.opening = s.FromStart, s.Signed, awaiting{o.On, o.MSS, o.Scale, o.Tries}
 	for d, p := range s.Side {
 		if p.Scale > maxScale {
 			return errSaved
@@ -198,8 +208,12 @@ func (t *Tracker) count(h *History, c *ppf.Conn) {
 	}
 }
 
-// ConnNote has the offsets: nothing in a packet tells them.
-func (t *Tracker) ConnNote(c *ppf.Conn) ppf.Note { return t.store.histories.Of(c).note() }
+// ConnNote has the offsets: nothing in a packet tells them. Of a server that has not
+// answered the SYN of a cookie there is none yet.
+func (t *Tracker) ConnNote(c *ppf.Conn) (_ ppf.Note, ok bool) {
+	h := t.store.histories.Of(c)
+	return h.note(), !h.opening.on
+}
 
 func (h *History) note() (n ppf.Note) {
 	for d, o := range h.offset {
@@ -223,12 +237,16 @@ func (t *Tracker) AdoptConn(c *ppf.Conn, n ppf.Note) (silent, giveWay time.Durat
 
 // EndConn tells both sides that a connection is over, with RSTs that have the
 // number they wait for: the highest that they acknowledged, or the one behind all
-// that was sent.
+// that was sent. A client whose connection a cookie opened waits for that of the
+// cookie.
 func (t *Tracker) EndConn(c *ppf.Conn, emit func(*packet.Out)) {
 	if t.phase(c).over() {
 		return
 	}
 	h := t.store.histories.Of(c)
+	if h.opening.on {
+		emit(h.farewell(c, h.offset[ppf.ServerToClient]))
+	}
 	for d := range h.side {
 		to, from := ppf.Dir(d), ppf.Dir(d).Other()
 		list := []packet.Seq{h.side[to].acked, h.side[from].end}

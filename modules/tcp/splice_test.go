@@ -1,6 +1,8 @@
 package tcp_test
 
 import (
+	"bytes"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -105,6 +107,93 @@ func TestCookieSilent(t *testing.T) {
 		}
 	}
 	t.Errorf("the client is not told; SYNs at %v", at)
+}
+
+// TestCookieTakenUp: a connection whose server has not answered goes on behind a
+// program that was started anew: its SYN is sent again where that was due meanwhile, and
+// its client is told where the time is over.
+func TestCookieTakenUp(t *testing.T) {
+	for _, later := range []time.Duration{0, 5 * time.Second, time.Hour} {
+		t.Run(later.String(), func(t *testing.T) {
+			b, first, answer, opened := awaiting(t)
+			var file bytes.Buffer
+			if n, err := b.Engine.SaveConnections(&file); n != 2 || err != nil {
+				t.Fatalf("%d connections are saved, %v", n, err)
+			}
+			next := translated(t, cookies(ppf.Forward))
+			journal := make([]byte, next.Engine.JournalSize())
+			next.Engine.KeepJournal(journal)
+			next.Env.Advance(b.Env.Now() - next.Env.Now() + int64(later))
+			want := ppf.Restored{Restored: 2}
+			if later == time.Hour {
+				want = ppf.Restored{Ended: 2}
+			}
+			if sum, err := next.Engine.RestoreConnections(bytes.NewReader(file.Bytes())); err != nil || sum != want {
+				t.Fatalf("%+v, %v, want %+v", sum, err, want)
+			}
+			sent := next.Emitted
+			switch next.Emitted = nil; {
+			case later == 0 && len(sent) == 0:
+			case later == 0 || len(sent) != 1:
+				t.Fatalf("%d packets are sent", len(sent))
+			case later == time.Hour:
+				if v := view(t, sent[0]); v.Flags() != rst|ack || v.Seq() != answer.Seq().Add(1) || v.Ack() != first.Seq.Add(1) {
+					t.Errorf("the client gets %v %d, acknowledging %d", v.Flags(), v.Seq(), v.Ack())
+				}
+				return
+			default:
+				if v := view(t, sent[0]); v.Flags() != syn || v.Seq() != opened.Seq() {
+					t.Errorf("the server gets %v %d", v.Flags(), v.Seq())
+				}
+			}
+			if n := translated(t, cookies(ppf.Forward)).Engine.RecoverConnections(journal); n != 1 {
+				t.Errorf("%d connections in the journal, want that of the other client", n)
+			}
+			open := pass(t, next, ppf.Forward, fromServer(syn|ack, opened, full(5)))
+			if open.Flags() != ack || open.Seq() != answer.Seq().Add(1) || len(next.Emitted) != 1 {
+				t.Errorf("the client gets %v %d, the server %d packets", open.Flags(), open.Seq(), len(next.Emitted))
+			}
+			data := third(first, answer)
+			data.Payload = []byte("hello")
+			if v := pass(t, next, ppf.Prerouting, data); v.Seq() != opened.Seq().Add(1) || string(v.Payload()) != "hello" {
+				t.Errorf("the server gets %q at %d", v.Payload(), v.Seq())
+			}
+			next.Accounted()
+		})
+	}
+}
+
+// TestCookieStopped: where a stop ends what is translated, a client whose server has not
+// answered gets a RST with the number that it waits for, and so does its server.
+func TestCookieStopped(t *testing.T) {
+	b, _, answer, opened := awaiting(t)
+	if n, err := b.Engine.EndTranslated(); n != 2 || err != nil {
+		t.Fatalf("%d connections ended, %v", n, err)
+	}
+	told := map[packet.Seq]bool{}
+	for _, data := range b.Emitted {
+		v := view(t, data)
+		told[v.Seq()] = v.Flags()&rst != 0
+	}
+	if !told[answer.Seq().Add(1)] || !told[opened.Seq().Add(1)] {
+		t.Errorf("RSTs with %v, want %d and %d", told, answer.Seq().Add(1), opened.Seq().Add(1))
+	}
+}
+
+// TestCookieReload: settings that change while SYNs are answered leave it at that.
+func TestCookieReload(t *testing.T) {
+	b := translated(t, cookies(ppf.Forward, "cookie_from", "1"))
+	learn(t, b, flowHooks[ppf.Forward], ppftest.Client4, ppftest.Server4, full(7))
+	complete(t, b, cs(syn))
+	for i, setting := range []string{"closing", "closed"} {
+		before := told(t, b)
+		b.Apply(cookies(ppf.Forward, "cookie_from", "1", setting, "9m"))
+		if n := told(t, b); n != before || !n.Active {
+			t.Errorf("%+v behind a change, %+v before", n, before)
+		}
+		complete(t, b, from(cs(syn), fmt.Sprintf("192.0.2.3:%d", 1+i)))
+	}
+	b.Accounted()
 }
 
 // TestCookieChanged: a server that answers in another way than its client was told

@@ -38,7 +38,7 @@ func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
 			if err != nil || b.Instance.Handshake() != ppf.HandshakeCookie {
 				return t, err
 			}
-			return t, t.useCookies(b.Settings.(*Config))
+			return t, t.useCookies(b.Settings.(*Config), b.Before)
 		},
 	})
 }
@@ -281,7 +281,7 @@ func (t *Tracker) track(x *ppf.Exchange, flags packet.TCPFlags, seg *segment) (p
 			return v, true
 		}
 		h.commit(x.Dir, seg, to, x.Now)
-		if t.flood != nil && x.Dir == ppf.ServerToClient {
+		if (t.flood != nil || h.opening.on) && x.Dir == ppf.ServerToClient {
 			if v, stop := t.answered(x, h, seg); stop {
 				return v, true
 			}
