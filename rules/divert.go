@@ -20,7 +20,18 @@ func (c *compiler) zoneIn() {
 		return
 	}
 	ch := c.base(placeZoneIn)
-	c.lead(ch, ch.name, c.streams(ppf.ClientToServer, keepsClient), func(b *builder, _ ppf.Fail) rule { return b.toZone() })
+	clients := c.streams(ppf.ClientToServer, keepsClient)
+	c.lead(ch, ch.name, clients, func(b *builder, _ ppf.Fail) rule { return b.toZone() })
+	if len(clients) > 0 {
+		// An error comes from any router on the client's side. The socket that it is about
+		// tells whose leg it concerns: conntrack would take it for one of the server's, and
+		// translate it where that is masqueraded.
+		for family, ranges := range icmpErrors {
+			for _, types := range ranges {
+				ch.rules = append(ch.rules, new(builder).icmpError(family == 1, types).socketMarked(ZonedMark).toZone())
+			}
+		}
+	}
 	c.keep(ch, placeZoneIn)
 }
 
@@ -204,6 +215,13 @@ func (b *builder) socket(transparent bool) *builder {
 	}
 	return b.say("socket transparent %d", value).
 		add(&expr.Socket{Key: expr.SocketKeyTransparent, Register: reg}).cmp(expr.CmpOpEq, value)
+}
+
+// socketMarked restricts the rule to packets of a connection of this host, or ICMP
+// errors about one, whose socket has a mark.
+func (b *builder) socketMarked(value uint32) *builder {
+	return b.say("socket mark %#x", value).
+		add(&expr.Socket{Key: expr.SocketKeyMark, Register: reg}).cmp(expr.CmpOpEq, bits(value)...)
 }
 
 // divert ends the rule: policy routing delivers the packet here.
