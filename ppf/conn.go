@@ -191,6 +191,12 @@ func (c *Conn) Key(d Dir) Key { return c.key[d] }
 // OpenedBy is the flow of the connection's first packet.
 func (c *Conn) OpenedBy() Dir { return c.opened }
 
+// goesOn says whether the client has sent more than once and the server has answered,
+// which a client does not see whose address was made up.
+func (c *Conn) goesOn() bool {
+	return c != nil && c.Half[ClientToServer].Packets > 1 && c.Half[ServerToClient].Packets > 0
+}
+
 // String gives "client > server protocol", for messages.
 func (c *Conn) String() string {
 	k := &c.key[ClientToServer]

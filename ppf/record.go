@@ -80,7 +80,7 @@ func (w *worker) note(all *counters, r Reason, o Outcome, value uint64) {
 	x := &w.x
 	c := all.count(x.Dir, r, o)
 	if x.Instance != nil && o != OutcomeDrop {
-		w.ledger.add(ledgerKey{x.Instance.Name, r, o, x.Client(), x.Server()})
+		w.ledger.add(ledgerKey{x.Instance.Name, r, o, x.Client(), x.Server()}, x.Conn.goesOn())
 	}
 	if withheld, due := c.due(x.Now, w.eventLimit()); due {
 		w.record(r, o, value, withheld)

@@ -108,7 +108,7 @@ func (s *Session) Count(r Reason, do Do) {
 	c := w.countersOf(s.Instance).count(ClientToServer, r, o)
 	client, server := s.ClientAddr.Addr().Unmap(), s.ServerAddr.Addr().Unmap()
 	if o != OutcomeDrop {
-		w.ledger.add(ledgerKey{s.Instance.Name, r, o, client, server})
+		w.ledger.add(ledgerKey{s.Instance.Name, r, o, client, server}, s.Client != nil)
 	}
 	if withheld, due := c.due(s.engine.env.Now(), s.Instance.events); due {
 		rec := newRecord(r, o, ClientToServer, 0, client, withheld)
