@@ -430,8 +430,11 @@ func (e *Engine) install(in *InstanceSpec, proxy *ProxyInstance, old []*Rule) ([
 	var had *ProxyInstance
 	if len(old) > 0 {
 		had = e.proxy.find(old[0].Number)
-		proxy.id, proxy.Since = had.id, had.Since
-		proxy.counters, proxy.streams, proxy.limits, proxy.events, proxy.answers, proxy.restored = had.counters, had.streams, had.limits, had.events, had.answers, had.restored
+		proxy.id = had.id
+		proxy.counters, proxy.streams, proxy.limits, proxy.events, proxy.answers = had.counters, had.streams, had.limits, had.events, had.answers
+		if had.print() == proxy.print() { // else it takes what began unseen
+			proxy.Since, proxy.restored = had.Since, had.restored
+		}
 	}
 	var rules []*Rule
 	for d, chain := range in.Chain {

@@ -28,8 +28,8 @@ type ProxyInstance struct {
 	Others   Others
 	Mode     Mode
 	Fail     Fail
-	// Since is when the instance was first made, in nanoseconds since 1970; a
-	// change of its configuration does not change it.
+	// Since is when the instance was first made with its hook, match and chains, in
+	// nanoseconds since 1970; a change of settings does not change it.
 	Since int64
 	// Group is the hook of the client-to-server flow; see Key.Group. On the legs of
 	// a transparent stream chain it is arriving.

@@ -310,6 +310,20 @@ func TestAdopt(t *testing.T) {
 	step(t, b, cs(ack), "")
 }
 
+// TestAdoptReload: settings that change do not begin the time anew; where an instance
+// takes other packets, they may belong to connections that began before.
+func TestAdoptReload(t *testing.T) {
+	in := ppftest.Instance("a", "tcp")
+	b := ppftest.New(t, in)
+	b.Env.Advance(int64(121 * time.Second))
+	in.Mode = ppf.Strict
+	b.Apply(in)
+	step(t, b, cs(ack), "tcp.midstream")
+	in.Match.Port = []ppf.PortRange{{Lo: 1, Hi: 65535}}
+	b.Apply(in)
+	step(t, b, cs(ack), "")
+}
+
 func TestLimit(t *testing.T) {
 	b := ppftest.New(t, instance("connections", "1"))
 	step(t, b, cs(syn), "")
