@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -131,6 +133,27 @@ func nft(t *testing.T, h *lab.Host, commands string) {
 	}
 }
 
+// pour sends frames over and over until ctx ends, no more of them at a time than a queue
+// holds, and gives how many were sent: what is lost of a flood without pauses is a
+// matter of luck, also for a SYN that means it.
+func pour(ctx context.Context, sender *lab.RawSender, frames [][]byte) (sent int) {
+	pause := time.NewTicker(10 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		for part := range slices.Chunk(frames, 256) {
+			if sender.SendAll(part) != nil {
+				return sent
+			}
+			sent += len(part)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				return sent
+			}
+		}
+	}
+}
+
 // exchange wants an echo of a connection.
 func exchange(t *testing.T, c net.Conn) {
 	t.Helper()
@@ -170,12 +193,9 @@ func TestCookiesUnderFlood(t *testing.T) {
 	defer sender.Close()
 	capture := must(l.Server.Capture(lab.CaptureOptions{}))(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	flooded := make(chan uint64)
+	flooded := make(chan int)
 	frames := must(l.SYNs(p, 1<<14))(t)
-	go func() {
-		sent, _ := sender.Flood(ctx, frames, time.Hour)
-		flooded <- sent
-	}()
+	go func() { flooded <- pour(ctx, sender, frames) }()
 	eventually(t, "cookies", func() (bool, string) {
 		c := d.cookies(t, "web")
 		return c.Active && c.Sent > 1000, fmt.Sprintf("%+v", c)
@@ -194,8 +214,9 @@ func TestCookiesUnderFlood(t *testing.T) {
 			sources[netip.AddrFrom4([4]byte(ip[12:16]))] = true
 		}
 	}
-	if len(sources) > from+1 {
-		t.Errorf("SYNs of %d clients came to the server, want %d at most", len(sources), from+1)
+	// Workers that judge one at the same moment pass the mark by one each.
+	if most := from + runtime.GOMAXPROCS(0); len(sources) > most {
+		t.Errorf("SYNs of %d clients came to the server, want %d at most", len(sources), most)
 	}
 	c := d.cookies(t, "web")
 	if c.Opened < 50 {
