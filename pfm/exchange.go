@@ -7,7 +7,6 @@ import (
 
 // Layout of the exchange area; docs/abi.md describes it.
 const (
-	AreaSize       = AreaDescriptor + DescriptorSize
 	AreaDescriptor = 16
 	DescriptorSize = 512
 
@@ -137,7 +136,8 @@ type TCP struct {
 // lent for one call.
 type Exchange struct {
 	host Host
-	d    []byte // the descriptor
+	n    uint32 // of the descriptor
+	d    []byte
 	// payload is room for the received payload; read is what was copied.
 	payload []byte
 	read    bool
@@ -146,8 +146,8 @@ type Exchange struct {
 // NewExchange is for hosts: d is a descriptor.
 func NewExchange(h Host, d []byte) *Exchange { return &Exchange{host: h, d: d} }
 
-// Reset makes the Exchange ready for the packet that the descriptor has now.
-func (x *Exchange) Reset() { x.read = false }
+// At makes the Exchange ready for the packet that descriptor n has now.
+func (x *Exchange) At(n uint32, d []byte) { x.n, x.d, x.read = n, d, false }
 
 func (x *Exchange) u16(at int) uint16 { return binary.LittleEndian.Uint16(x.d[at:]) }
 func (x *Exchange) u32(at int) uint32 { return binary.LittleEndian.Uint32(x.d[at:]) }
@@ -242,7 +242,7 @@ func (x *Exchange) Payload() []byte {
 			x.payload = make([]byte, n, max(n, 2048))
 		}
 		x.payload = x.payload[:x.PayloadLen()]
-		x.host.Payload(0, 0, x.payload)
+		x.host.Payload(x.n, 0, x.payload)
 		x.read = true
 	}
 	return x.payload
@@ -250,13 +250,13 @@ func (x *Exchange) Payload() []byte {
 
 // ReadPayload copies a part of the payload, without the rest, and tells how many
 // bytes there were.
-func (x *Exchange) ReadPayload(from int, to []byte) int { return x.host.Payload(0, from, to) }
+func (x *Exchange) ReadPayload(from int, to []byte) int { return x.host.Payload(x.n, from, to) }
 
 // Rebuild builds a TCP or UDP packet anew, every header from its typed values,
 // with the received payload. stop is true when the received packet is refused;
 // then answer Stopped. ok is false for other packets and for fragments.
 func (x *Exchange) Rebuild() (ok, stop bool) {
-	switch x.host.Rebuild(0) {
+	switch x.host.Rebuild(x.n) {
 	case 0:
 		return true, false
 	case 1:
@@ -266,19 +266,19 @@ func (x *Exchange) Rebuild() (ok, stop bool) {
 }
 
 // SetIP sets the IP header of the packet to send.
-func (x *Exchange) SetIP(h IP) { x.host.OutIP(0, &h) }
+func (x *Exchange) SetIP(h IP) { x.host.OutIP(x.n, &h) }
 
 // SetTCP sets the layer 4 header of the packet to send.
-func (x *Exchange) SetTCP(h TCP) { x.host.OutTCP(0, &h) }
+func (x *Exchange) SetTCP(h TCP) { x.host.OutTCP(x.n, &h) }
 
 // SetUDP sets the layer 4 header of the packet to send.
-func (x *Exchange) SetUDP(src, dst uint16) { x.host.OutUDP(0, src, dst) }
+func (x *Exchange) SetUDP(src, dst uint16) { x.host.OutUDP(x.n, src, dst) }
 
 // SetPayload sets the payload to a copy of b.
-func (x *Exchange) SetPayload(b []byte) { x.host.OutPayload(0, b) }
+func (x *Exchange) SetPayload(b []byte) { x.host.OutPayload(x.n, b) }
 
 // KeepPayload sets the payload to a part of the received one, without a copy.
-func (x *Exchange) KeepPayload(from, length int) { x.host.OutReceived(0, from, length) }
+func (x *Exchange) KeepPayload(from, length int) { x.host.OutReceived(x.n, from, length) }
 
 // Refuse ends the chain with a reason and the value seen in its field.
 func (x *Exchange) Refuse(r Reason, value uint64) Verdict { return Verdict{reason: r, value: value} }
@@ -286,7 +286,7 @@ func (x *Exchange) Refuse(r Reason, value uint64) Verdict { return Verdict{reaso
 // Finding tells of something that has one safe meaning: it is mended, unless
 // stop is true; then answer Stopped.
 func (x *Exchange) Finding(r Reason, value uint64) (stop bool) {
-	return x.host.Finding(0, r, value) != 0
+	return x.host.Finding(x.n, r, value) != 0
 }
 
 // Storage is the bytes that are kept with the connection, nil without one. They
@@ -305,11 +305,11 @@ func storage(d []byte) []byte {
 // (0: no limit), which ends when idle nanoseconds pass without Touch. stop is
 // true when the limit is reached; then answer Stopped.
 func (x *Exchange) Connect(limit uint32, idle int64) (stop bool) {
-	return x.host.Connection(0, limit, idle) == 1
+	return x.host.Connection(x.n, limit, idle) == 1
 }
 
 // Touch lets the packet's connection go on for idle nanoseconds.
-func (x *Exchange) Touch(idle int64) { x.host.Deadline(0, idle) }
+func (x *Exchange) Touch(idle int64) { x.host.Deadline(x.n, idle) }
 
 // Extra is a packet to send beside: one of TCP, UDP and Echo.
 type Extra struct {

@@ -12,7 +12,7 @@ import (
 // What the guest is, from Export on.
 var (
 	exported   Module
-	area       [AreaSize]byte
+	area       [AreaDescriptor + maxBatch*DescriptorSize]byte
 	packetX    = NewExchange(calls{}, area[AreaDescriptor:])
 	message    = NewMessage(calls{}, area[AreaDescriptor:])
 	stream     = NewStream(calls{}, area[AreaDescriptor:])
@@ -54,11 +54,23 @@ func exportConfigure(handle, function uint32) uint32 {
 	return 0
 }
 
+// maxBatch is how many packets the exchange area has room for.
+const maxBatch = 8
+
+//go:wasmexport promethos_batch
+func exportBatch() uint32 { return maxBatch }
+
 //go:wasmexport promethos_process
-func exportProcess(uint32) {
-	packetX.Reset()
-	v := processors[packetX.Handle()].Packet(packetX)
-	packetX.Answer(v, v.number())
+func exportProcess(count uint32) {
+	for n := range min(count, maxBatch) {
+		d := area[AreaDescriptor+n*DescriptorSize:]
+		if n > 0 { // they are of one connection
+			copy(storage(d), storage(packetX.d))
+		}
+		packetX.At(n, d[:DescriptorSize])
+		v := processors[packetX.Handle()].Packet(packetX)
+		packetX.Answer(v, v.number())
+	}
 }
 
 //go:wasmexport promethos_message

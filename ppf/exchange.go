@@ -81,6 +81,7 @@ type Exchange struct {
 	number    InstanceNumber
 	dropped   bool // for cause, or would be
 	held      bool // a fragment that is kept
+	decided   bool // a function of a run has panicked
 	merged    bool // In was put together from fragments
 	longest   int  // of them, on layer 3
 	wireLen   int  // of the frame, when it came

@@ -50,7 +50,7 @@ func (e *Engine) Follow(f func(*Fate)) {
 
 // tell gives the last decided frame to the follower.
 func (w *worker) tell(f *Frame, follower func(*Fate)) {
-	x := &w.x
+	x := w.x
 	w.fate = Fate{Frame: f, In: x.In, Number: x.number, Dir: x.Dir, Causes: w.fate.Causes[:0], Held: x.held}
 	if f.Done {
 		w.fate.Pieces = w.pieces

@@ -62,6 +62,10 @@ type UserFunction struct {
 	AnswersFirst bool
 	// Passes says that the function may send a received packet unchanged.
 	Passes bool
+	// Apart says of a function of packets that what it answers to one does not depend
+	// on whether those before it were sent: functions that take several in one call may
+	// stand in a chain with it.
+	Apart bool
 	// HandsOn says that a function of level stream ends no connection: another one
 	// has to stand behind it.
 	HandsOn bool

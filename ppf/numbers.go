@@ -182,7 +182,7 @@ func (s *snapshot) besides(x *Exchange, t *Tuple) *Rule {
 // besides found: a SYN that may begin a translated one, or what completes a
 // handshake that a function answered.
 func (w *worker) opensBeside(r *Rule) bool {
-	x := &w.x
+	x := w.x
 	if x.Quote != nil || !x.In.Has(packet.HasTCP) {
 		return false
 	}

@@ -119,6 +119,7 @@ type flowRef struct {
 	dir       Dir
 	steps     []step
 	observers []SentObserver
+	run       int // the step that is given runs of packets; -1 for none
 }
 
 type step struct {
@@ -267,16 +268,29 @@ func (p *proxyPlugin) carryOver(old, now *ProxyInstance) {
 func (p *proxyPlugin) Target(x *Exchange, n InstanceNumber) Verdict {
 	flow := (*p.refs.Load())[n]
 	x.flow, x.Instance, x.Dir = flow, flow.proxy, flow.dir
-	for i := range flow.steps {
-		proc := flow.steps[i].proc
-		if proc == nil {
+	if v := x.walk(0, len(flow.steps)); v.Action != Accept {
+		return v
+	}
+	return x.whole()
+}
+
+// walk runs the functions of the packet's flow from one place to before another.
+func (x *Exchange) walk(from, to int) Verdict {
+	for i := from; i < to; i++ {
+		s := &x.flow.steps[i]
+		if s.proc == nil {
 			return x.Refuse(ReasonFunctionMissing, uint64(i))
 		}
-		x.passes, x.running = flow.steps[i].passes, i
-		if v := proc.Process(x); v.Action != Accept {
+		x.passes, x.running = s.passes, i
+		if v := s.proc.Process(x); v.Action != Accept {
 			return v
 		}
 	}
+	return Verdict{Action: Accept}
+}
+
+// whole looks at the end of the chain whether there is a packet to send.
+func (x *Exchange) whole() Verdict {
 	if !x.Out.IsComplete() && !x.unchanged {
 		if x.Dir == ClientToServer {
 			x.Report("Proxy: Unable to process c2p packet")
@@ -483,6 +497,7 @@ func (p *ProxyInstance) compile(d Dir) *flowRef {
 			ref.observers = append(ref.observers, o)
 		}
 	}
+	ref.run = ref.runStep(p)
 	return ref
 }
 

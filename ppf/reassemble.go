@@ -14,7 +14,7 @@ const (
 // reassemble takes a fragment where the source wants them put together, or looks at
 // it where the kernel will do that. Instances that let fragments pass, as in monitor, get them as they are.
 func (w *worker) reassemble(n InstanceNumber) part {
-	x := &w.x
+	x := w.x
 	if x.frame.MTU == 0 && !x.parts {
 		return partLeft
 	}
@@ -88,7 +88,7 @@ func (x *Exchange) forKernel() bool {
 // the instance's hook. What is wrong with a later fragment spoils the packet: the
 // kernel waits for it in vain.
 func (w *worker) pass() {
-	x := &w.x
+	x := w.x
 	all := w.countersOf(x.Instance)
 	c := &all.flow[x.Dir]
 	c.In++
@@ -101,7 +101,7 @@ func (w *worker) pass() {
 // passWhole lets a packet go on whose fragment header stands on the whole (RFC
 // 6946), and in monitor any: what is wrong with it is found when it is whole.
 func (w *worker) passWhole(monitored bool) {
-	x := &w.x
+	x := w.x
 	if !monitored {
 		if v, stop := x.Finding(ReasonExtension, uint64(packet.ProtoFragment)); stop {
 			w.finish(v)
@@ -113,7 +113,7 @@ func (w *worker) passWhole(monitored bool) {
 
 // addPart finds the packet of the fragment x.In and adds it.
 func (w *worker) addPart(n InstanceNumber) (*datagram, Reason) {
-	x := &w.x
+	x := w.x
 	if r := x.In.VerifyChecksums(false); r != packet.ReasonNone {
 		return nil, r
 	}

@@ -77,7 +77,7 @@ func NewPair(f *Frame, limit int) Pair {
 // note counts what a reason led to, for the ledger too, and tells of it within
 // its rate. The frame's action and packet are decided already.
 func (w *worker) note(all *counters, r Reason, o Outcome, value uint64) {
-	x := &w.x
+	x := w.x
 	c := all.count(x.Dir, r, o)
 	if x.Instance != nil && o != OutcomeDrop {
 		w.ledger.add(ledgerKey{x.Instance.Name, r, o, x.Client(), x.Server()}, x.Conn.goesOn())
@@ -111,7 +111,7 @@ func (w *worker) eventLimit() *rateLimit {
 
 // record puts a record into the event stream. It allocates.
 func (w *worker) record(r Reason, o Outcome, value, withheld uint64) {
-	x := &w.x
+	x := w.x
 	instance := "-"
 	if x.Instance != nil {
 		instance = x.Instance.Name

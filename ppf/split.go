@@ -14,7 +14,7 @@ const (
 // whole and must not be cut has a reason, and its sender is told; what came in
 // fragments is cut again into such as came.
 func (w *worker) fit() Reason {
-	x := &w.x
+	x := w.x
 	f := x.frame
 	w.pieces = w.pieces[:0]
 	if f.MTU == 0 || f.GSO || x.unchanged && !x.merged {
@@ -44,7 +44,7 @@ func (w *worker) fit() Reason {
 // shape sets w.piece to the link and IP header of what is to be sent, and tells the
 // length of the former; ok is false where that is no IP packet.
 func (w *worker) shape() (link int, ok bool) {
-	x := &w.x
+	x := w.x
 	p := &w.piece
 	p.Reset()
 	if x.unchanged { // a whole packet that nobody built: its header is built here
@@ -79,7 +79,7 @@ func (w *worker) shape() (link int, ok bool) {
 
 // cut makes fragments of at most limit bytes of what is to be sent, in w.pieces.
 func (w *worker) cut(link, limit int) Reason {
-	x, f, p := &w.x, w.x.frame, &w.piece
+	x, f, p := w.x, w.x.frame, &w.piece
 	upper := x.In.Proto()
 	header := packet.IPv4MinLen
 	if p.Has(packet.HasIPv6) {
@@ -143,7 +143,7 @@ func (w *worker) pad(frame []byte) []byte {
 // sendPieces sends what cut has made, in order, where the frame came from a wire;
 // elsewhere the follower has it from the fate.
 func (w *worker) sendPieces(c *FlowCounters) {
-	x := &w.x
+	x := w.x
 	if len(w.pieces) == 0 {
 		return
 	}
@@ -162,7 +162,7 @@ func (w *worker) sendPieces(c *FlowCounters) {
 // tellTooBig tells the sender of a packet how long it may be (RFC 1191 §4, RFC
 // 4443 §3.2), in the name of whom it is for: a wire has no address.
 func (w *worker) tellTooBig() {
-	x := &w.x
+	x := w.x
 	quote, ok := x.In.Quotation()
 	if !ok || !x.Drops(ReasonTooBig) || x.In.Dst().IsMulticast() || !x.MayAnswer() {
 		return

@@ -16,8 +16,12 @@ type worker struct {
 	engine *Engine
 	id     int
 
-	mu        sync.Mutex
-	x         Exchange
+	mu sync.Mutex
+	// x is of the packet that is being decided: the first of run, but while a run
+	// is decided. The others are made when they are needed first.
+	x         *Exchange
+	run       [MaxRun]*Exchange
+	verdicts  [MaxRun]Verdict
 	tuple     Tuple
 	batches   uint64
 	engineOwn counters // packets that no instance matches
@@ -39,9 +43,15 @@ type worker struct {
 
 func newWorker(e *Engine, id int) *worker {
 	w := &worker{engine: e, id: id}
-	w.x.worker = w
-	w.x.In = &w.x.received
+	w.run[0] = w.newExchange()
+	w.x = w.run[0]
 	return w
+}
+
+func (w *worker) newExchange() *Exchange {
+	x := &Exchange{worker: w}
+	x.In = &x.received
+	return x
 }
 
 // Handle decides a batch; see Handler.
@@ -55,20 +65,28 @@ func (w *worker) Handle(batch []Frame) {
 	}
 	s := w.engine.snap.Load()
 	follower := w.engine.follower.Load()
+	if w.timing == nil && follower == nil {
+		for rest := batch; len(rest) > 0; {
+			rest = rest[w.decide(s, rest):]
+		}
+		return
+	}
+	// Somebody wants to know of each packet: none is decided together with others.
 	for i := range batch {
-		f := &batch[i]
-		f.Action, f.Head, f.Body, f.CsumStart, f.CsumField, f.Judged, f.Done = Drop, nil, nil, 0, 0, false, false
+		start := w.engine.env.Now()
+		w.decide(s, batch[i:i+1])
 		if w.timing != nil {
-			start := w.engine.env.Now()
-			w.decide(s, f)
 			w.timing.add(w.engine.env.Now() - start)
-		} else {
-			w.decide(s, f)
 		}
 		if follower != nil {
-			w.tell(f, *follower)
+			w.tell(&batch[i], *follower)
 		}
 	}
+}
+
+// clear forgets what was decided of another packet in the same place.
+func (f *Frame) clear() {
+	f.Action, f.Head, f.Body, f.CsumStart, f.CsumField, f.Judged, f.Done = Drop, nil, nil, 0, 0, false, false
 }
 
 // barrier waits for the end of the batch that the worker is in, and tells how
@@ -102,16 +120,20 @@ func (x *Exchange) reset(f *Frame) {
 	x.InDev = Device{f.In, x.worker.engine.env}
 	x.OutDev = Device{f.Out, x.worker.engine.env}
 	x.frame, x.hasKey, x.unchanged, x.counted, x.failOpen, x.foundN, x.value, x.running = f, false, false, false, false, 0, 0, notRunning
-	x.number, x.dropped, x.held, x.merged, x.wireLen = 0, false, false, false, f.WireLen
+	x.number, x.dropped, x.held, x.merged, x.decided, x.wireLen = 0, false, false, false, false, f.WireLen
 	x.Out.Reset()
 }
 
-// decide gives one packet its one verdict. A panic in a user function costs
-// that packet only.
-func (w *worker) decide(s *snapshot, f *Frame) {
-	x := &w.x
+// decide gives the first packet its one verdict, and those behind it that are
+// decided in one run with it; it tells how many they were. A panic in a user
+// function costs that packet only.
+func (w *worker) decide(s *snapshot, rest []Frame) (n int) {
+	x, f := w.run[0], &rest[0]
+	w.x, n = x, 1
+	f.clear()
 	x.reset(f)
 	defer func() {
+		x := w.x
 		if fault := recover(); fault != nil {
 			w.panicked(fault)
 		}
@@ -133,7 +155,7 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 	if number != 0 && (x.parts || reason == packet.ReasonNone && x.In.Has(packet.HasFragment)) {
 		switch w.reassemble(number) {
 		case partDone:
-			return
+			return 1
 		case partWhole:
 			x.parts = false
 			if reason = x.In.Parse(f.Link, f.Data); reason == packet.ReasonNone && (x.In.Has(packet.HasFragment) || x.In.Ext().HasFragment) {
@@ -148,16 +170,22 @@ func (w *worker) decide(s *snapshot, f *Frame) {
 		w.noInstance(s, reason)
 	case reason != packet.ReasonNone:
 		w.refuseEarly(number, reason)
+	case plugin == w.engine.proxy:
+		if flow := (*w.engine.proxy.refs.Load())[number]; flow.run >= 0 {
+			return w.decideRun(flow, rest)
+		}
+		w.finish(plugin.Target(x, number))
 	default:
 		w.finish(plugin.Target(x, number))
 	}
+	return 1
 }
 
 // find tells which instance number a packet belongs to, 0 for none, and what
 // runs there: by its connection, or for the first packet of one by the first
 // rule that matches.
 func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
-	x := &w.x
+	x := w.x
 	hr := &s.byHook[x.Hook]
 	rules := &hr.rules
 	in := x.In
@@ -224,7 +252,7 @@ func (w *worker) find(s *snapshot, reason Reason) (InstanceNumber, Plugin) {
 // travels against the quoted packet. It reports false for a quotation that
 // cannot be read; the packet then counts as hiding what it is.
 func (w *worker) quoteKey() bool {
-	x := &w.x
+	x := w.x
 	var r Reason
 	if x.In.Has(packet.HasICMPv4) {
 		icmp := x.In.ICMPv4()
@@ -271,7 +299,7 @@ func (x *Exchange) ports() bool {
 // fillTuple collects what criteria look at. For a quoted packet it is the flow
 // against it.
 func (w *worker) fillTuple(reason Reason, quoted bool) {
-	x, t := &w.x, &w.tuple
+	x, t := w.x, &w.tuple
 	in := x.In
 	*t = Tuple{In: x.InDev.Name(), Out: x.OutDev.Name()}
 	if quoted {
@@ -331,7 +359,7 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 		w.countDrop(&w.engineOwn, ReasonOthers, OutcomeDrop)
 		return
 	}
-	if x := &w.x; x.merged {
+	if x := w.x; x.merged {
 		x.unchanged = true
 		f.Head, f.Body = f.Data, nil
 		if r := w.fit(); r != packet.ReasonNone {
@@ -348,7 +376,7 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 // refuseEarly handles a packet that the parse gates refused: its instance's
 // mode and overrides decide, but no user function sees it.
 func (w *worker) refuseEarly(n InstanceNumber, reason Reason) {
-	x := &w.x
+	x := w.x
 	if refs := *w.engine.proxy.refs.Load(); int(n) < len(refs) && refs[n] != nil {
 		ref := refs[n]
 		x.flow, x.Instance, x.Dir = ref, ref.proxy, ref.dir
@@ -379,7 +407,7 @@ func (w *worker) countersOf(p *ProxyInstance) *counters {
 
 // finish carries a verdict out: modes and overrides, encoding, counters.
 func (w *worker) finish(v Verdict) {
-	x := &w.x
+	x := w.x
 	f := x.frame
 	all := w.countersOf(x.Instance)
 	c := &all.flow[x.Dir]
@@ -446,7 +474,7 @@ func (w *worker) finish(v Verdict) {
 
 // drop carries out a drop, or in monitor sends the received packet unchanged.
 func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
-	x := &w.x
+	x := w.x
 	f := x.frame
 	r := v.Reason
 	if r == packet.ReasonNone {
@@ -476,7 +504,7 @@ func (w *worker) drop(v Verdict, all *counters, c *FlowCounters) {
 
 // countFindings counts the repairs that were found before the verdict.
 func (w *worker) countFindings(all *counters, c *FlowCounters) {
-	x := &w.x
+	x := w.x
 	repaired := false
 	for _, found := range x.found[:x.foundN] {
 		o := found.outcome()
@@ -490,7 +518,8 @@ func (w *worker) countFindings(all *counters, c *FlowCounters) {
 
 // panicked turns a fault in a user function into a drop of its packet.
 func (w *worker) panicked(fault any) {
-	x := &w.x
+	x := w.x
+	x.decided = true
 	x.frame.Head, x.frame.Body, x.frame.Action = nil, nil, Drop
 	all := &w.engineOwn
 	if x.Instance != nil {

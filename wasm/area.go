@@ -14,8 +14,7 @@ import (
 // little-endian. docs/abi.md has the same table for authors, and a test compares
 // them.
 const (
-	areaSize       = areaDescriptor + descriptorSize
-	areaCount      = 0 // u32: how many descriptors there are; always 1 in version 1
+	areaCount      = 0 // u32: how many descriptors there are
 	areaStride     = 4 // u32: bytes from one to the next
 	areaDescriptor = 16
 	descriptorSize = 512

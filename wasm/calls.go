@@ -104,21 +104,12 @@ func (g *guest) bytes(at, n uint64) []byte {
 	return b
 }
 
-// exchange is the packet that a call is about. Only descriptor 0 is there, while
-// it is judged.
-func (g *guest) exchange(n uint64) *ppf.Exchange {
-	if g.x == nil || uint32(n) != 0 {
-		g.fail("a call about packet %d, which is not there", uint32(n))
-	}
-	return g.x
-}
-
 // out is the packet that a call builds.
 func (g *guest) out(n uint64) *packet.Out {
 	if uint32(n) == extraPacket && g.m.manifest.has(CapEmit) {
 		return &g.extra
 	}
-	return &g.exchange(n).Out
+	return &g.packet(uint32(n)).Out
 }
 
 func (g *guest) binding(handle uint64) *binding {
@@ -131,7 +122,8 @@ func (g *guest) binding(handle uint64) *binding {
 
 // decide ends the packet's chain with a verdict of the host's.
 func (g *guest) decide(v ppf.Verdict) uint64 {
-	g.forced, g.stop = v, true
+	r := &g.run
+	r.forced[r.at], r.stopped[r.at] = v, true
 	return callStop
 }
 
@@ -178,7 +170,7 @@ func (g *guest) callPayload(s []uint64) {
 	if g.flow != nil {
 		payload = g.flow.waiting()
 	} else {
-		payload = g.exchange(s[0]).In.Payload()
+		payload = g.packet(uint32(s[0])).In.Payload()
 	}
 	from := min(uint64(uint32(s[1])), uint64(len(payload)))
 	s[0] = uint64(copy(g.bytes(s[2], s[3]), payload[from:]))
@@ -186,7 +178,7 @@ func (g *guest) callPayload(s []uint64) {
 
 // callRebuild builds the received packet anew.
 func (g *guest) callRebuild(s []uint64) {
-	ok, v, stop := rebuild(g.exchange(s[0]))
+	ok, v, stop := rebuild(g.packet(uint32(s[0])))
 	switch {
 	case stop:
 		s[0] = g.decide(v)
@@ -342,8 +334,8 @@ func (g *guest) callOutPayload(s []uint64) {
 		g.fail("out_payload: %d bytes", len(b))
 	}
 	if out == &g.extra { // it is sent at once
-		g.room = append(g.room[:0], b...)
-		b = g.room
+		g.payload = append(g.payload[:0], b...)
+		b = g.payload
 	} else {
 		b = g.arena.Keep(g.batch, b)
 	}
@@ -356,7 +348,7 @@ const maxPayload = 1 << 16
 
 // callOutReceived sets the payload to a part of the received one, by reference.
 func (g *guest) callOutReceived(s []uint64) {
-	x := g.exchange(s[0])
+	x := g.packet(uint32(s[0]))
 	payload := x.In.Payload()
 	from, n := uint64(uint32(s[1])), uint64(uint32(s[2]))
 	if from+n > uint64(len(payload)) {
@@ -379,7 +371,7 @@ func (g *guest) callFinding(s []uint64) {
 		}
 		return
 	}
-	x := g.exchange(s[0])
+	x := g.packet(uint32(s[0]))
 	v, stop := x.Finding(r, s[2])
 	s[0] = callOK
 	if stop {
@@ -391,8 +383,8 @@ func (g *guest) callFinding(s []uint64) {
 // one call is a fault.
 func (g *guest) callLog(s []uint64) {
 	g.logs++
-	if g.logs > g.m.manifest.Limits.LogsPerCall {
-		g.fail("a flood of logs: more than %d in one call", g.m.manifest.Limits.LogsPerCall)
+	if limit := g.m.manifest.Limits.LogsPerCall; g.logs > limit*max(len(g.run.packets), 1) {
+		g.fail("a flood of logs: more than %d in one call", limit)
 	}
 	g.m.say(g.bytes(s[0], s[1]))
 }
@@ -400,14 +392,14 @@ func (g *guest) callLog(s []uint64) {
 // callEmit sends the extra packet and empties it: beside the packet that is judged,
 // or from a timer.
 func (g *guest) callEmit(s []uint64) {
-	n := s[0]
-	if uint32(n) == extraPacket {
-		n = 0
+	n := uint32(s[0])
+	if n == extraPacket {
+		n = uint32(g.run.at)
 	}
 	s[0] = uint64(callMissing)
 	if g.due != nil {
 		s[0] = did(g.m.host.Emit(&g.due.from, &g.extra) == nil)
-	} else if x := g.exchange(n); x.MayAnswer() {
+	} else if x := g.packet(n); x.MayAnswer() {
 		s[0] = did(x.Emit(&g.extra) == nil)
 	}
 	g.extra.Reset()
@@ -416,7 +408,7 @@ func (g *guest) callEmit(s []uint64) {
 // callConnection makes the packet's connection, with a limit per instance and a
 // deadline.
 func (g *guest) callConnection(s []uint64) {
-	x := g.exchange(s[0])
+	x := g.packet(uint32(s[0]))
 	if !mayConnect(x) {
 		s[0] = uint64(callMissing)
 		return
@@ -427,7 +419,15 @@ func (g *guest) callConnection(s []uint64) {
 	}
 	x.SetDeadline(deadline(x.Now, s[2]))
 	s[0] = callOK
-	if err := g.loadColumn(); err != nil {
+	g.run.connected()
+	err := g.findColumn(x)
+	if err == nil {
+		var a area
+		if a, err = g.readArea(len(g.run.packets)); err == nil {
+			g.putColumn(a, g.run.at, len(g.run.packets))
+		}
+	}
+	if err != nil {
 		g.fail("%v", err)
 	}
 }
@@ -445,7 +445,7 @@ func deadline(now int64, after uint64) int64 {
 
 // callDeadline sets when the packet's connection expires, in ns from now.
 func (g *guest) callDeadline(s []uint64) {
-	x := g.exchange(s[0])
+	x := g.packet(uint32(s[0]))
 	if x.Conn == nil {
 		s[0] = uint64(callMissing)
 		return
@@ -458,8 +458,8 @@ func (g *guest) callDeadline(s []uint64) {
 func (g *guest) callTimer(s []uint64) {
 	b := g.binding(s[0])
 	var from ppf.Ingress
-	if g.x != nil {
-		from = g.x.Ingress()
+	if len(g.run.packets) > 0 {
+		from = g.run.packets[g.run.at].Ingress()
 	} else if g.due != nil {
 		from = g.due.from
 	}

@@ -23,6 +23,7 @@ const (
 	exportABI        = "promethos_abi"
 	exportArea       = "promethos_area"
 	exportConfigure  = "promethos_configure"
+	exportBatch      = "promethos_batch"
 	exportProcess    = "promethos_process"
 	exportMessage    = "promethos_message"
 	exportStream     = "promethos_stream"
@@ -38,6 +39,7 @@ type guest struct {
 	mod       api.Module
 	fuel      api.MutableGlobal
 	area      uint32
+	room      int // descriptors in it
 	process   api.Function
 	configure api.Function
 	migrate   api.Function // nil: none
@@ -52,17 +54,16 @@ type guest struct {
 	// configured tells which bindings the guest knows, by handle.
 	configured []bool
 
-	// Of the packet that is being judged.
-	x       *ppf.Exchange
-	forced  ppf.Verdict // what a call has decided
-	stop    bool        // forced counts
+	// Of what is being judged.
+	run     run
+	stop    bool // a call has decided, of a message or a stream
 	logs    int
 	trap    string // why a call of the guest's ended it
 	printed []byte // the start of what it printed
 	column  []byte // the connection's bytes, written back after the call
 	options packet.TCPOptions
 	extra   packet.Out // being built for emit
-	room    []byte     // its payload
+	payload []byte     // of extra
 
 	due  *timer      // the timer that has come, of a function of packets
 	job  *messageJob // the message that is being judged
@@ -111,26 +112,18 @@ func (m *module) newGuest() (_ *guest, err error) {
 			return nil, fmt.Errorf("%s: %w", exportInitialize, err)
 		}
 	}
-	one := func(name string) (uint32, error) {
-		f := g.mod.ExportedFunction(name)
-		if f == nil || len(f.Definition().ParamTypes()) != 0 || len(f.Definition().ResultTypes()) != 1 {
-			return 0, fmt.Errorf("it exports no function %s() i32", name)
-		}
-		v, err := g.call(f, startFuel)
-		return uint32(v), err
-	}
-	version, err := one(exportABI)
+	version, err := g.number(exportABI)
 	if err != nil {
 		return nil, err
 	}
 	if version != abiVersion {
 		return nil, fmt.Errorf("it was made for version %d of the interface, this is version %d", version, abiVersion)
 	}
-	if g.area, err = one(exportArea); err != nil {
+	if g.area, err = g.number(exportArea); err != nil {
 		return nil, err
 	}
-	if _, ok := g.mod.Memory().Read(g.area, areaSize); !ok {
-		return nil, fmt.Errorf("its exchange area %#x is not inside its memory", g.area)
+	if err := g.findRoom(); err != nil {
+		return nil, err
 	}
 	for _, e := range []struct {
 		name     string
@@ -154,6 +147,16 @@ func (m *module) newGuest() (_ *guest, err error) {
 	}
 	g.starting = false
 	return g, nil
+}
+
+// number calls a function of the guest's that gives one.
+func (g *guest) number(name string) (uint32, error) {
+	f := g.mod.ExportedFunction(name)
+	if f == nil || len(f.Definition().ParamTypes()) != 0 || len(f.Definition().ResultTypes()) != 1 {
+		return 0, fmt.Errorf("it exports no function %s() i32", name)
+	}
+	v, err := g.call(f, startFuel)
+	return uint32(v), err
 }
 
 // close gives the guest's memory back.
@@ -222,50 +225,13 @@ func (g *guest) tick(b *binding, t *timer) error {
 	return nil
 }
 
-// judge lets the guest decide a packet. An error is a fault: the guest must not
-// be used again.
-func (g *guest) judge(b *binding, x *ppf.Exchange) (ppf.Verdict, error) {
-	if err := g.bind(b); err != nil {
-		return ppf.Verdict{}, err
-	}
-	g.x, g.stop, g.now, g.batch = x, false, x.Now, x.Batch()
-	d, err := g.descriptor()
-	if err != nil {
-		return ppf.Verdict{}, err
-	}
-	putDescriptor(d, b.handle, x, &g.options)
-	if err := g.loadColumn(); err != nil {
-		return ppf.Verdict{}, err
-	}
-	g.logs, g.trap, g.printed = 0, "", g.printed[:0]
-	g.fuel.Set(uint64(g.m.manifest.Limits.Fuel))
-	g.stack[0] = 1
-	if err := g.process.CallWithStack(g.ctx, g.stack[:]); err != nil {
-		return ppf.Verdict{}, g.explain(err)
-	}
-	g.x = nil
-	// Memory may have grown and moved.
-	if d, err = g.descriptor(); err != nil {
-		return ppf.Verdict{}, err
-	}
-	if g.column != nil && x.Conn != nil {
-		copy(g.column, d[dStorage:])
-	}
-	if g.stop {
-		return g.forced, nil
-	}
-	return g.verdict(d, x)
-}
-
-// descriptor is the one that stands in the exchange area.
+// descriptor is the first one of the exchange area, for a message or a stream.
 func (g *guest) descriptor() ([]byte, error) {
-	area, ok := g.mod.Memory().Read(g.area, areaSize)
-	if !ok {
-		return nil, errArea
+	a, err := g.writeArea(1)
+	if err != nil {
+		return nil, err
 	}
-	le.PutUint32(area[areaCount:], 1)
-	le.PutUint32(area[areaStride:], descriptorSize)
-	return area[areaDescriptor:], nil
+	return a.descriptor(0), nil
 }
 
 // verdict reads what the guest answered.
@@ -283,9 +249,6 @@ func (g *guest) verdict(d []byte, x *ppf.Exchange) (ppf.Verdict, error) {
 		return ppf.Verdict{}, errVerdict(v)
 	}
 }
-
-// errArea reports a guest whose memory has lost the exchange area.
-var errArea = errors.New("its exchange area is gone")
 
 func errNoReason(n uint32) error {
 	return fmt.Errorf("wrong verdict: a drop with reason %d, which it did not register", n)

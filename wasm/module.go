@@ -46,6 +46,7 @@ type module struct {
 
 	// guests is indexed by worker; nil while one is started again.
 	guests   []atomic.Pointer[guest]
+	ones     []oneRun // by worker
 	disabled atomic.Bool
 	faults   atomic.Uint64
 
@@ -97,7 +98,7 @@ func (m *module) Start(ctx context.Context, host *ppf.ModuleHost) (err error) {
 	}
 	m.succeed()
 	if m.manifest.hasLevel(ppf.LevelPacket) {
-		m.guests = make([]atomic.Pointer[guest], host.Workers())
+		m.guests, m.ones = make([]atomic.Pointer[guest], host.Workers()), make([]oneRun, host.Workers())
 	}
 	for i := range m.guests {
 		g, err := m.newGuest()
@@ -179,24 +180,53 @@ type guestFunction struct {
 	*binding
 }
 
+var _ ppf.BatchProcessor = guestFunction{}
+
+// oneRun is a run of one packet, where the engine gives no longer ones.
+type oneRun struct {
+	packets  [1]*ppf.Exchange
+	verdicts [1]ppf.Verdict
+}
+
 // Process lets the worker's guest judge the packet.
 func (f guestFunction) Process(x *ppf.Exchange) ppf.Verdict {
-	m := f.m
-	worker := x.Worker()
-	if m.disabled.Load() {
-		return x.CannotJudge(ReasonDisabled, m.faults.Load())
+	one := &f.m.ones[x.Worker()]
+	one.packets[0] = x
+	f.ProcessRun(one.packets[:], one.verdicts[:])
+	return one.verdicts[0]
+}
+
+// RunLength is for how many packets the guest has room.
+func (f guestFunction) RunLength(x *ppf.Exchange) int {
+	if g := f.m.guests[x.Worker()].Load(); g != nil {
+		return g.room
 	}
+	return 1
+}
+
+// ProcessRun lets the worker's guest judge packets in one call. Where it faults, those
+// before have their verdicts, and for those behind the module is out of order.
+func (f guestFunction) ProcessRun(run []*ppf.Exchange, verdicts []ppf.Verdict) {
+	m, worker := f.m, run[0].Worker()
+	judged, reason := 0, ReasonRestarting
 	g := m.guests[worker].Load()
-	if g == nil {
-		return x.CannotJudge(ReasonRestarting, m.faults.Load())
+	if m.disabled.Load() {
+		reason = ReasonDisabled
+	} else if g != nil {
+		var err error
+		if judged, err = g.judge(f.binding, run, verdicts); err != nil {
+			m.guests[worker].Store(nil)
+			m.fault(g, err, run[0].Now, m.guests[worker].Store)
+			verdicts[judged] = run[judged].CannotJudge(ReasonFault, m.faults.Load())
+			judged++
+			if m.disabled.Load() {
+				reason = ReasonDisabled
+			}
+		}
 	}
-	v, err := g.judge(f.binding, x)
-	if err != nil {
-		m.guests[worker].Store(nil)
-		m.fault(g, err, x.Now, m.guests[worker].Store)
-		return x.CannotJudge(ReasonFault, m.faults.Load())
+	for i, x := range run[judged:] {
+		verdicts[judged+i] = x.CannotJudge(reason, m.faults.Load())
 	}
-	return v
 }
 
 // sessionFault takes a guest of the sessions' out of use.

@@ -161,7 +161,7 @@ func (f *nativeFunction) Process(x *ppf.Exchange) ppf.Verdict {
 	h.x, h.stop, h.column = x, false, nil
 	putDescriptor(h.descriptor[:], f.handle, x, &h.options)
 	h.loadColumn()
-	h.exchange.Reset()
+	h.exchange.At(0, h.descriptor[:])
 	v := bound.Packet(h.exchange)
 	if h.column != nil && x.Conn != nil {
 		copy(h.column, h.descriptor[dStorage:])

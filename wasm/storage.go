@@ -62,27 +62,28 @@ func openColumns(h *ppf.ModuleHost, n int) (now, before column) {
 	return now, before
 }
 
-// loadColumn finds the bytes of the packet's connection and puts them into the
-// exchange area.
-func (g *guest) loadColumn() error {
+// findColumn finds the bytes of the packet's connection, nil where there is none.
+func (g *guest) findColumn(x *ppf.Exchange) (err error) {
 	g.column = nil
-	n := g.m.manifest.Storage.Connection
-	if n == 0 {
-		return nil
+	if g.m.manifest.Storage.Connection > 0 && x.Conn != nil {
+		g.column, err = g.m.bytesOf(x.Conn, g.callMigrate)
 	}
-	if g.x.Conn != nil {
-		var err error
-		if g.column, err = g.m.bytesOf(g.x.Conn, g.callMigrate); err != nil {
-			return err
-		}
+	return err
+}
+
+// putColumn writes them into the descriptor of a packet, and tells those behind it,
+// which get them from there, that there are some.
+func (g *guest) putColumn(a area, from, n int) {
+	size := g.m.manifest.Storage.Connection
+	if size == 0 {
+		return
 	}
-	area, ok := g.mod.Memory().Read(g.area+areaDescriptor, descriptorSize)
-	if !ok {
-		return errArea
+	d := a.descriptor(from)
+	clear(d[dStorage : dStorage+size])
+	putStorage(d, g.column)
+	for i := from + 1; i < n; i++ {
+		le.PutUint32(a.descriptor(i)[dStorageLen:], uint32(len(g.column)))
 	}
-	clear(area[dStorage : dStorage+n])
-	putStorage(area, g.column)
-	return nil
 }
 
 // putStorage writes kept bytes into a descriptor.

@@ -24,7 +24,7 @@ var _ ppf.Module = (*module)(nil)
 
 func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	return host.Register(ppf.UserFunction{
-		Name: "ip", Doc: doc, Level: ppf.LevelPacket, Layer: 3,
+		Name: "ip", Doc: doc, Level: ppf.LevelPacket, Layer: 3, Apart: true,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (_ ppf.Processor, err error) {
 			c := b.Settings.(*Config)

@@ -22,7 +22,7 @@ var _ ppf.Module = (*module)(nil)
 func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	return host.Register(ppf.UserFunction{
 		Name: "pass", Doc: "sends the received packet on unchanged, without interception",
-		Level: ppf.LevelPacket, Layer: 2, Passes: true,
+		Level: ppf.LevelPacket, Layer: 2, Passes: true, Apart: true,
 		Bind: func(ppf.Binding) (ppf.Processor, error) { return ppf.ProcessFunc(process), nil },
 	})
 }

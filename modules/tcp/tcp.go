@@ -31,7 +31,7 @@ func (m *module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	m.store = NewStore(host, before)
 	return host.Register(ppf.UserFunction{
 		Name: "tcp", Doc: "tracks TCP connections and builds every segment anew",
-		Level: ppf.LevelPacket, Layer: 4,
+		Level: ppf.LevelPacket, Layer: 4, Apart: true,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
 			t, err := NewTracker(host, b, m.store, nil)

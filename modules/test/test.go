@@ -22,7 +22,7 @@ var _ ppf.Module = (*module)(nil)
 func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	return host.Register(ppf.UserFunction{
 		Name: "test", Doc: "reports each call and sets no packet, so that the packet is dropped",
-		Level: ppf.LevelPacket, Layer: 2,
+		Level: ppf.LevelPacket, Layer: 2, Apart: true,
 		Bind: func(ppf.Binding) (ppf.Processor, error) { return ppf.ProcessFunc(process), nil },
 	})
 }

@@ -23,7 +23,7 @@ var _ ppf.Module = (*module)(nil)
 
 func (*module) Start(_ context.Context, host *ppf.ModuleHost) error {
 	return host.Register(ppf.UserFunction{
-		Name: "udp", Doc: doc, Level: ppf.LevelPacket, Layer: 4,
+		Name: "udp", Doc: doc, Level: ppf.LevelPacket, Layer: 4, Apart: true,
 		Settings: func() any { return DefaultConfig() },
 		Bind: func(b ppf.Binding) (ppf.Processor, error) {
 			c := b.Settings.(*Config)

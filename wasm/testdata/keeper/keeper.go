@@ -18,6 +18,9 @@ var (
 	reasonRepaired = pfm.NewReason(pfm.ReasonInfo{Name: "keeper.repaired", Repaired: true, Field: "payload", Doc: `it asked to be "repaired"`})
 )
 
+// turns are those of all loops.
+var turns int
+
 // Module does it.
 var Module = pfm.Module{Functions: []pfm.Function{{Name: "keeper", Bind: bind}}, Migrate: migrate}
 
@@ -129,6 +132,17 @@ func bind(b *pfm.Binding) (pfm.Processor, error) {
 			t := x.TCP()
 			t.Window, t.Options, t.MSS = 77, t.Options|pfm.OptMSS, 1234
 			x.SetTCP(t)
+		case "trap":
+			panic("it asked for it")
+		case "log":
+			for range len(rest) {
+				b.Log("it asked for it")
+			}
+		case "turn":
+			n, _ := strconv.Atoi(rest)
+			for ; n != 0; n-- {
+				turns++
+			}
 		case "bytes":
 			b.Write(8, []byte(rest))
 			back := make([]byte, len(rest))
