@@ -145,7 +145,8 @@ type bench struct {
 	kind   Kind
 	sent   []lab.Frame
 	extra  [][]byte // payloads of packets that a step sent besides
-	in     uint64
+	// What came in, went on, and was sent besides.
+	in, out, emitted uint64
 
 	mu    sync.Mutex
 	wrong []string // what arrived and should not have
@@ -163,6 +164,7 @@ func open(ctx context.Context, o Options, s *Scenario, p *progress) (*bench, err
 	b.world.advance(time.Hour)
 	var err error
 	b.engine, err = ppf.New(ppf.Options{Env: b.world, Workers: 1, Emit: func(pkt []byte) error {
+		b.emitted++
 		b.record(pkt)
 		var p packet.Packet
 		p.Parse(packet.LinkRawIP, pkt) // whether it is one the judge says
@@ -212,10 +214,11 @@ func (b *bench) send(data []byte) []byte {
 	h.Tick(now)
 	b.in++
 	f := &frames[0]
-	switch {
-	case f.Action == ppf.Drop:
+	if f.Action == ppf.Drop {
 		return nil
-	case f.Head == nil:
+	}
+	b.out++
+	if f.Head == nil {
 		return data // passed on: no packet of ours to judge
 	}
 	out := slices.Concat(f.Head, f.Body)
@@ -442,7 +445,7 @@ func (b *bench) judge(legitimate bool) (problems []string) {
 		list = append(list, proof.Streams(b.sent).Ambiguous()...)
 	}
 	if b.kind == KindPackets {
-		stats := control.StatsReply{Stats: b.engine.Stats(), Sources: []ppf.SourceStats{{Name: "kit", Received: b.in}}}
+		stats := control.StatsReply{Stats: b.engine.Stats(), Sources: []ppf.SourceStats{{Name: "kit", Received: b.in, Sent: b.out, Emitted: b.emitted}}}
 		list = append(list, proof.Accounts(stats, b.engine.ReasonCounts())...)
 	}
 	for _, v := range list {
