@@ -35,19 +35,26 @@ type listener struct {
 	name     string
 	address  netip.AddrPort
 	upstream netip.AddrPort
-	net      net.Listener
+	socket   *socket
 	drain    time.Duration
-	running  sync.WaitGroup
+	running  sync.WaitGroup // connections
 	mu       sync.Mutex
 	open     map[*ppf.Session]bool
 	draining bool
 	ended    chan struct{} // told of the end of a connection
 }
 
+// socket listens for a listener, and goes on for the next one with its address: the
+// kernel resets what waits to be accepted by one that is closed.
+type socket struct {
+	net.Listener
+	owner atomic.Pointer[listener]
+}
+
 // Set makes the listeners be those of the given instances. One whose addresses
 // stay goes on; a new chain holds for connections from now on, and those that are
-// there end at their next boundary. One that goes stops listening at once, and what
-// is under way may go on for the instance's drain. An address that is not to be had is
+// there end at their next boundary. One that goes stops listening at once, unless
+// another has its address, and what is under way may go on for the instance's drain. An address that is not to be had is
 // an error that changes nothing, unless a listener which goes has the port.
 func (s *Listeners) Set(instances []ppf.InstanceSpec) error {
 	p, err := s.Prepare(instances)
@@ -63,6 +70,7 @@ type Prepared struct {
 	wanted  map[string]*ppf.InstanceSpec
 	going   []string
 	opened  []*listener
+	heirs   []*listener         // that have the socket of one that goes
 	waiting []*ppf.InstanceSpec // for the port of one that goes
 }
 
@@ -88,6 +96,7 @@ func (s *Listeners) Prepare(instances []ppf.InstanceSpec) (*Prepared, error) {
 	for name, in := range p.wanted {
 		switch {
 		case s.byName[name] != nil && !slices.Contains(p.going, name):
+		case p.inherit(in):
 		case slices.ContainsFunc(p.going, func(name string) bool { return s.byName[name].address.Port() == in.Listen.Port() }):
 			p.waiting = append(p.waiting, in)
 		default:
@@ -100,10 +109,24 @@ func (s *Listeners) Prepare(instances []ppf.InstanceSpec) (*Prepared, error) {
 	return p, nil
 }
 
+// inherit makes a listener of the socket of one that goes, where the address is the
+// same.
+func (p *Prepared) inherit(in *ppf.InstanceSpec) bool {
+	i := slices.IndexFunc(p.going, func(name string) bool {
+		return p.s.byName[name].address == in.Listen && (name == in.Name || in.Listen.Port() != 0)
+	})
+	if i >= 0 {
+		l := p.listener(in)
+		l.socket = p.s.byName[p.going[i]].socket
+		p.heirs = append(p.heirs, l)
+	}
+	return i >= 0
+}
+
 // Cancel closes what was opened.
 func (p *Prepared) Cancel() {
 	for _, l := range p.opened {
-		l.net.Close()
+		l.socket.Close()
 	}
 }
 
@@ -115,6 +138,9 @@ func (p *Prepared) Use() error {
 		p.Cancel()
 		return nil
 	}
+	for _, l := range p.heirs {
+		l.socket.owner.Store(l)
+	}
 	for _, name := range p.going {
 		p.s.end(name)
 	}
@@ -125,21 +151,31 @@ func (p *Prepared) Use() error {
 	for _, in := range p.waiting {
 		errs = append(errs, p.open(in))
 	}
+	for _, l := range p.heirs {
+		p.s.byName[l.name] = l
+	}
 	for _, l := range p.opened {
 		p.s.byName[l.name] = l
-		l.running.Go(l.accept)
+		p.s.ending.Go(l.socket.accept)
 	}
 	return errors.Join(errs...)
 }
 
+func (p *Prepared) listener(in *ppf.InstanceSpec) *listener {
+	return &listener{engine: p.s.engine, name: in.Name, address: in.Listen, upstream: in.Upstream, drain: in.Drain, open: map[*ppf.Session]bool{}, ended: make(chan struct{}, 1)}
+}
+
 // open listens for an instance.
-func (p *Prepared) open(in *ppf.InstanceSpec) (err error) {
-	l := &listener{engine: p.s.engine, name: in.Name, address: in.Listen, upstream: in.Upstream, drain: in.Drain, open: map[*ppf.Session]bool{}, ended: make(chan struct{}, 1)}
+func (p *Prepared) open(in *ppf.InstanceSpec) error {
+	l := p.listener(in)
 	var config net.ListenConfig
 	config.SetMultipathTCP(false) // it costs more, and what is offered is TCP
-	if l.net, err = config.Listen(context.Background(), "tcp", in.Listen.String()); err != nil {
+	bound, err := config.Listen(context.Background(), "tcp", in.Listen.String())
+	if err != nil {
 		return fmt.Errorf("instance %s: %w", in.Name, err)
 	}
+	l.socket = &socket{Listener: bound}
+	l.socket.owner.Store(l)
 	p.opened = append(p.opened, l)
 	return nil
 }
@@ -153,7 +189,7 @@ func (s *Listeners) Addr(name string) (netip.AddrPort, bool) {
 	if l == nil {
 		return netip.AddrPort{}, false
 	}
-	return l.net.Addr().(*net.TCPAddr).AddrPort(), true
+	return l.socket.Addr().(*net.TCPAddr).AddrPort(), true
 }
 
 // Close ends all listeners, lets their connections drain, and waits for them.
@@ -167,11 +203,16 @@ func (s *Listeners) Close() {
 	s.ending.Wait()
 }
 
-// end stops listening for an instance; its connections drain meanwhile.
+// end stops listening for an instance, unless another has its socket; its connections
+// drain meanwhile.
 func (s *Listeners) end(name string) {
 	l := s.byName[name]
 	delete(s.byName, name)
-	l.net.Close()
+	what := "another has its listener"
+	if l.socket.owner.Load() == l {
+		l.socket.Close()
+		what = "its listener is closed"
+	}
 	l.mu.Lock()
 	l.draining = true
 	under := len(l.open)
@@ -179,11 +220,11 @@ func (s *Listeners) end(name string) {
 		session.Drain()
 	}
 	l.mu.Unlock()
-	s.ending.Go(func() { l.wait(under) })
+	s.ending.Go(func() { l.wait(what, under) })
 }
 
 // wait waits until all connections have ended, and resets those that do not.
-func (l *listener) wait(under int) {
+func (l *listener) wait(what string, under int) {
 	var reset atomic.Int64
 	late := time.AfterFunc(l.drain, func() {
 		l.mu.Lock()
@@ -197,7 +238,7 @@ func (l *listener) wait(under int) {
 	late.Stop()
 	if under > 0 {
 		l.engine.Events().Add(ppf.Event{Kind: ppf.EventInstance, Instance: l.name,
-			Text: fmt.Sprintf("stream: its listener is closed; %d connections were open, %d of them reset after %v", under, reset.Load(), l.drain)})
+			Text: fmt.Sprintf("stream: %s; %d connections were open, %d of them reset after %v", what, under, reset.Load(), l.drain)})
 	}
 }
 
@@ -207,12 +248,13 @@ func (l *listener) setDrain(d time.Duration) {
 	l.drain = d
 }
 
-func (l *listener) accept() {
+func (s *socket) accept() {
 	for {
-		conn, err := l.net.Accept()
+		conn, err := s.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		l := s.owner.Load()
 		if err != nil {
 			l.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: l.name, Text: "accept: " + err.Error()})
 			// Most likely descriptors are out: the end of a connection gives one.
@@ -224,29 +266,35 @@ func (l *listener) accept() {
 		if conn, err = wrap(l.engine.Env(), conn); err != nil {
 			continue // it has ended
 		}
-		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-		session, err := l.engine.NewSession(l.name, conn, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), l.upstream, l.dial)
-		if err != nil {
-			l.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: l.name, Text: err.Error()})
-			conn.Close()
-			continue
-		}
-		if l.keep(session) {
-			l.running.Go(func() { l.serve(session, conn) })
-		} else {
-			conn.Close()
+		for !l.take(conn) {
+			next := s.owner.Load()
+			if next == l {
+				conn.Close()
+				break
+			}
+			l = next
 		}
 	}
 }
 
-// keep notes a session that has to end with the listener; it may be too late.
-func (l *listener) keep(s *ppf.Session) bool {
+// take begins to serve a connection; it may be too late. One that nobody can serve is
+// closed.
+func (l *listener) take(conn net.Conn) bool {
+	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	session, err := l.engine.NewSession(l.name, conn, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), l.upstream, l.dial)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.draining {
-		l.open[s] = true
+	switch {
+	case l.draining:
+		return false
+	case err != nil:
+		l.engine.Events().Add(ppf.Event{Kind: ppf.EventDaemon, Instance: l.name, Text: err.Error()})
+		conn.Close()
+		return true
 	}
-	return !l.draining
+	l.open[session] = true // it has to end with the listener
+	l.running.Go(func() { l.serve(session, conn) })
+	return true
 }
 
 func (l *listener) busy() bool {

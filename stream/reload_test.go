@@ -1,9 +1,14 @@
 package stream_test
 
 import (
+	"errors"
 	"io"
 	"net"
+	"net/http"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -52,6 +57,50 @@ func TestLimitsReload(t *testing.T) {
 		}
 		if f.serves() || f.count(step.reason) != before+1 {
 			t.Errorf("%s: one connection more than that is served; %s is counted %d times", step.settings, step.reason, f.count(step.reason)-before)
+		}
+	}
+}
+
+// TestSocketStays: while an instance gets another server time after time, each client
+// that connects is served: nobody is refused, and what waits to be accepted is not lost.
+func TestSocketStays(t *testing.T) {
+	texts := []string{instance(origin(t), "repair"), instance(origin(t), "repair")}
+	f := newFront(t, texts[0])
+	addr := f.addr()
+	var served atomic.Int64
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	defer func() { close(stop); clients.Wait() }()
+	for range 4 {
+		clients.Go(func() {
+			c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				res, err := c.Get("http://" + addr + "/")
+				if err != nil {
+					t.Errorf("request %d: %v", served.Load()+1, err)
+					return
+				}
+				_, err = io.Copy(io.Discard, res.Body)
+				if err = errors.Join(err, res.Body.Close()); err != nil || res.StatusCode != http.StatusOK {
+					t.Errorf("request %d: %s, %v", served.Load()+1, res.Status, err)
+					return
+				}
+				served.Add(1)
+			}
+		})
+	}
+	for i := range 40 {
+		for before := served.Load(); served.Load() < before+2 && !t.Failed(); {
+			runtime.Gosched()
+		}
+		f.apply(texts[(i+1)%2])
+		if now := f.addr(); now != addr {
+			t.Fatalf("it listens on %s, and before on %s", now, addr)
 		}
 	}
 }
