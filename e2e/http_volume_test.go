@@ -195,7 +195,8 @@ func TestHTTPLoad(t *testing.T) {
 	}
 }
 
-// TestHTTPBrowser: a browser loads a page with 100 objects through http and https.
+// TestHTTPBrowser: a browser loads a page with 100 objects through http, https, and
+// from the server's own address, where it knows of no proxy.
 func TestHTTPBrowser(t *testing.T) {
 	need(t, "chromium")
 	l := up(t, lab.Options{})
@@ -223,24 +224,30 @@ func TestHTTPBrowser(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	})}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(web) }()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(web) }()
 	defer func() {
 		check(t, server.Close())
-		<-ended
+		<-served
 	}()
 	dir := t.TempDir()
 	check(t, lab.WriteCertificate(dir, "web", l.Proxy.IPv4.String()))
 	plain, encrypted := hostPort(l.Proxy, "tcp4", 8080), hostPort(l.Proxy, "tcp4", 8443)
 	upstream := web.Addr().String()
 	second := strings.SplitAfter(fmt.Sprintf(secure, encrypted, upstream, dir, "http"), "instances:\n")[1]
-	d := start(t, l, fmt.Sprintf(strings.Replace(shared, "share: true, ", "", 1), plain, upstream)+strings.Replace(second, "name: front", "name: encrypted", 1))
-	for _, url := range []string{"http://" + plain + "/", "https://" + encrypted + "/"} {
+	third := strings.SplitAfter(ended(l.Server, port(t, upstream), "http", ""), "instances:\n")[1]
+	d := start(t, l, fmt.Sprintf(strings.Replace(shared, "share: true, ", "", 1), plain, upstream)+strings.Replace(second, "name: front", "name: encrypted", 1)+third)
+	for _, url := range []string{"http://" + plain + "/", "https://" + encrypted + "/", "http://" + upstream + "/"} {
 		r := execute(t, l.Client, "env", "HOME="+filepath.Join(dir, "home"), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 			"--disable-background-networking", "--disable-component-update", "--disable-sync", "--ignore-certificate-errors",
 			"--user-data-dir="+filepath.Join(dir, "profile"), "--virtual-time-budget=20000", "--dump-dom", url)
 		if !strings.Contains(r.out, fmt.Sprintf("<title>%d</title>", objects)) {
 			t.Errorf("%s: not all objects are loaded: %v", url, r)
+		}
+	}
+	for _, i := range d.instances(t) {
+		if i.Messages == nil || i.Messages[0].In <= objects {
+			t.Errorf("%s: not all requests went through it: %+v", i.Name, i.Messages)
 		}
 	}
 	if len(asked) < objects+1 {
