@@ -253,6 +253,10 @@ func TestFirstMatch(t *testing.T) {
 	if action, _ := b.Send(ppf.Forward, udp); action != ppf.Drop || b.Count("others.refused", ppf.OutcomeDrop) != 1 {
 		t.Errorf("UDP to the server: %v", action)
 	}
+	// Where instances of other hooks have it taken once more, it has been judged.
+	if action, _ := b.Send(ppf.Postrouting, udp); action != ppf.Accept || b.Count("others.refused", ppf.OutcomeDrop) != 1 {
+		t.Errorf("UDP to the server, behind routing: %v", action)
+	}
 	b.Accounted()
 }
 

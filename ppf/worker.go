@@ -351,9 +351,11 @@ func (w *worker) noInstance(s *snapshot, reason Reason) {
 		w.countDrop(&w.engineOwn, reason, OutcomeDrop)
 		return
 	}
-	// Where packets are taken for instances of other hooks, theirs will see the rest.
+	// Where packets are taken for instances of other hooks, theirs will see the rest,
+	// and behind routing they have seen it.
 	hr := &s.byHook[f.Hook]
-	if len(s.refuse) > 0 && (hr.refuse || !hr.beside || !w.x.hasKey) && (s.refuses(src) || s.refuses(dst)) {
+	here := hr.refuse || f.Hook != Postrouting && (!hr.beside || !w.x.hasKey)
+	if len(s.refuse) > 0 && here && (s.refuses(src) || s.refuses(dst)) {
 		c.Dropped++
 		w.x.value = uint64(w.x.In.Proto())
 		w.countDrop(&w.engineOwn, ReasonOthers, OutcomeDrop)
