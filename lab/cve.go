@@ -163,9 +163,9 @@ no-number(NetX) c DNS
 2020-35683 c icmp.length icmp-short
 2020-35684 c tcp.length tcp-header-short
 2020-35685 c tcp.isn initial-sequence-number
-2021-27565 c HTTP
-2021-31226 c HTTP
-2021-31227 c HTTP
+2021-27565 c http.method http-method
+2021-31226 c http.body http-length-beyond
+2021-31227 c http.content-length http-length-negative
 2021-31228 c DNS
 2021-31400 c tcp.urgent urgent-beyond
 2021-31401 c ip.total-length total-length-underflow
@@ -204,4 +204,6 @@ no-number(NetX) c DNS
 2004-0790 b icmp.errors icmp-blind-reset
 2004-1060 b icmp.errors icmp-blind-mtu
 2018-5391 b ip.fragment fragment-flood
+2011-3192 a http.range http-ranges
+2025-55315 a http.chunk http-chunk-extension
 `

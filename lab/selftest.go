@@ -85,11 +85,13 @@ type Configure func(server4, server6 netip.Addr) (string, error)
 type SelftestOptions struct {
 	Program   string // that is started as the proxy
 	Configure Configure
+	// Web configures the proxy for requests to WebPort; nil: none are sent.
+	Web Configure
 	// Wire configures the proxy of an inline lab for what no router carries; nil: that
 	// is not sent.
 	Wire Configure
-	// Progress is told of each step.
-	Progress func(string)
+	// Progress is told of each step: what is sent, and through what.
+	Progress func(what, through string)
 	// Ready, if not nil, looks at each proxy that is started before anything is sent,
 	// and Prove afterwards at it and at what arrived behind it.
 	Ready func(context.Context, *Proxy) error
@@ -101,7 +103,7 @@ type SelftestOptions struct {
 func Selftest(ctx context.Context, o SelftestOptions) ([]SelftestRow, error) {
 	var results [numScenes]map[string]outcome
 	for s := range numScenes {
-		o.Progress(sceneNames[s])
+		o.Progress("packets", sceneNames[s])
 		r, err := runScene(ctx, s, &o)
 		if err != nil {
 			return nil, fmt.Errorf("selftest: %s: %w", sceneNames[s], err)
@@ -112,10 +114,21 @@ func Selftest(ctx context.Context, o SelftestOptions) ([]SelftestRow, error) {
 		if o.Wire == nil {
 			break
 		}
-		o.Progress(wireSceneNames[s])
+		o.Progress("frames", wireSceneNames[s])
 		r, err := runWireScene(ctx, s, &o)
 		if err != nil {
 			return nil, fmt.Errorf("selftest: %s: %w", wireSceneNames[s], err)
+		}
+		maps.Copy(results[s], r)
+	}
+	for s := range numScenes {
+		if o.Web == nil {
+			break
+		}
+		o.Progress("requests", sceneNames[s])
+		r, err := runWebScene(ctx, s, &o)
+		if err != nil {
+			return nil, fmt.Errorf("selftest: requests through %s: %w", sceneNames[s], err)
 		}
 		maps.Copy(results[s], r)
 	}

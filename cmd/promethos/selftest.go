@@ -46,10 +46,11 @@ func newSelftest(g *global) *cobra.Command {
 		Short: "send the triggers of published vulnerabilities through an instance, in a lab",
 		Long: `Builds a lab of client, proxy and server for each of: plain forwarding,
 forwarding with "ct state invalid drop", a TCP relay on TPROXY, and this program;
-and for what no router carries, of a bridge and this program on a wire. Sends the triggers of published vulnerabilities of TCP/IP stacks through each and
-lets another decoder judge what the server's side saw. The running daemon is not
-touched. With -c FILE its instances are used, with the lab's server in place of
-theirs and no wire; without, everything this build has.
+for what no router carries, of a bridge and this program on a wire; and for requests
+to web servers. Sends the triggers of published vulnerabilities of TCP/IP stacks
+through each and lets another decoder judge what the server's side saw. The running
+daemon is not touched. With -c FILE its instances are used, with the lab's server in
+place of theirs, no wire and no requests; without, everything this build has.
 
 A trigger counts as evidence only if the same packet arrived under plain
 forwarding, and its twin without the fault arrives through the proxy in the same
@@ -130,19 +131,22 @@ func selftest(g *global, path string, k keep) error {
 	if err != nil {
 		return err
 	}
-	wire := lab.Configure(wireConfig)
-	if path != "" {
-		wire = nil // its instances are moved to a routed lab
+	wire, web := lab.Configure(wireConfig), lab.Configure(webConfig)
+	switch {
+	case path != "":
+		wire, web = nil, nil // its instances are moved to a routed lab and one port
+	case !slices.Contains(functions(), "http"):
+		web = nil
 	}
 	ctx, stop := untilSignal()
 	defer stop()
 	report := selftestReport{Version: daemon.Version, Config: path, Mode: mode, Violations: []string{}}
 	var before proof.Vitals
 	report.Rows, err = lab.Selftest(ctx, lab.SelftestOptions{
-		Program: program, Configure: configure, Wire: wire,
-		Progress: func(step string) {
+		Program: program, Configure: configure, Wire: wire, Web: web,
+		Progress: func(what, through string) {
 			if !g.json {
-				fmt.Fprintf(os.Stderr, "triggers through %s\n", step)
+				fmt.Fprintf(os.Stderr, "%s through %s\n", what, through)
 			}
 		},
 		Ready: func(ctx context.Context, p *lab.Proxy) (err error) {
@@ -286,6 +290,12 @@ func builtinConfig(server4, server6 netip.Addr) (string, error) {
 	chain := slices.DeleteFunc(slices.Clone(bestChain), func(name string) bool { return !slices.Contains(have, name) })
 	return fmt.Sprintf("version: 1\ninstances:\n  - name: server\n    match: {server: [%s, %q]}\n    others: refuse\n    chain: [%s]\n",
 		server4, server6, strings.Join(chain, ", ")), nil
+}
+
+// webConfig has what a server's web pages are asked for read and written anew.
+func webConfig(server4, server6 netip.Addr) (string, error) {
+	return fmt.Sprintf("version: 1\ninstances:\n  - name: web\n    match: {protocol: tcp, server: [%s, %q], port: %d}\n    chain: [tcp, http]\n",
+		server4, server6, lab.WebPort), nil
 }
 
 // movedConfig puts the lab's server, and its open port, in place of those of a

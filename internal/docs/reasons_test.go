@@ -91,7 +91,7 @@ Why a packet, stream or message was dropped or mended. Generated from the code: 
 - *refused*: a contradiction; it is dropped. *repaired*: it has one safe meaning and is mended, and dropped in mode ` + "`strict`" + `.
 - Whatever the class, one reason can be changed for an instance, and for some of its clients:
   ` + "`reasons: {NAME: monitor}`" + `, ` + "`repair` or `refuse`, or `reasons: {NAME: [{client: CIDR, do: monitor}]}`" + `.
-- *CVE* names published vulnerabilities whose trigger ends here. ` + "`promethos selftest --cve`" + ` sends the triggers.
+- *CVE* names published vulnerabilities whose trigger ends here. ` + "`promethos selftest --cve`" + ` sends most of the triggers.
 - The last column says which legitimate traffic can trip the reason, and behind the arrow what relaxes it.
 
 `
