@@ -49,8 +49,9 @@ func TestReadmeOperator(t *testing.T) {
 	}
 	var proxy *lab.Proxy
 	ran := 0
+	sh := newShell(t, dir, l.Proxy, "/nonexistent", "192.168.4.2", l.Server.IPv4.String())
 	for _, line := range commands {
-		words := strings.Fields(strings.ReplaceAll(line, "192.168.4.2", l.Server.IPv4.String()))
+		words := strings.Fields(line)
 		if words[0] != "./promethos" {
 			continue // the two commands at the top and the build; see below
 		}
@@ -59,17 +60,10 @@ func TestReadmeOperator(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer proxy.Stop()
+			sh = newShell(t, dir, l.Proxy, proxy.Control, "192.168.4.2", l.Server.IPv4.String())
 			continue
 		}
-		args := words[1:]
-		if proxy != nil {
-			args = append(args, "--control", proxy.Control)
-		}
-		cmd := l.Proxy.Command(t.Context(), program, args...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", line, err, out)
-		}
+		judge(t, line, sh.run(t, line))
 		ran++
 	}
 	if proxy == nil || ran < 6 {

@@ -55,6 +55,12 @@ func TestTutorial(t *testing.T) {
 	if tests != 4 || files != 5 {
 		t.Errorf("%d runs of the kit and %d files", tests, files)
 	}
+	attackCapture(t, filepath.Join(dir, "sensor.pcapng"))
+	capture := exec.Command(program, "module", "test", "-r", "sensor.pcapng", "quota.wasm")
+	capture.Dir = dir
+	if out, err := capture.CombinedOutput(); err != nil || !strings.Contains(string(out), "packets") {
+		t.Errorf("a capture: %v\n%s", err, out)
+	}
 	// What `module new` wrote beside it passes too.
 	c := exec.Command("go", "test", "./...")
 	c.Dir = t.TempDir()

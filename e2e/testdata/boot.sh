@@ -55,4 +55,6 @@ printf 'no-triggers\nforce-unsafe-io\n' >/etc/dpkg/dpkg.cfg.d/promethos
 dpkg -i /run/promethos.deb
 systemctl enable sandbox.service promethos.service promethos-block.service
 umount -l /run/old
+# As on a machine of metal: systemd hands credentials over by a mount that others see.
+mount --make-rshared /
 exec env -i container=promethos PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal --unit=multi-user.target </dev/null

@@ -1,4 +1,4 @@
-// Package docs holds no code, only tests that the documents tell the truth:
-// examples are accepted, commands are understood, and names, classes and
-// defaults in tables are those of the program.
+// Package docs finds the commands that documents tell, and its tests see to it that
+// the documents tell the truth: examples are accepted, commands are understood, and
+// names, classes and defaults in tables are those of the program.
 package docs
