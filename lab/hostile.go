@@ -35,6 +35,7 @@ const (
 type hostileIP struct {
 	src, dst netip.Addr
 	proto    byte
+	ttl      byte   // 0: initialTL
 	id       uint16 // IPv4
 	fragment uint16 // IPv4: flags and offset
 	options  []byte // IPv4: a multiple of 4; IPv6: extension headers
@@ -61,7 +62,7 @@ func (p hostileIP) bytes() []byte {
 	binary.BigEndian.PutUint16(b[2:], uint16(length+len(p.payload)))
 	binary.BigEndian.PutUint16(b[4:], p.id)
 	binary.BigEndian.PutUint16(b[6:], p.fragment)
-	b[8], b[9] = initialTL, p.proto
+	b[8], b[9] = p.hops(), p.proto
 	copy(b[12:], p.src.AsSlice())
 	copy(b[16:], p.dst.AsSlice())
 	copy(b[ipv4Len:], p.options)
@@ -69,11 +70,18 @@ func (p hostileIP) bytes() []byte {
 	return append(b, p.payload...)
 }
 
+func (p hostileIP) hops() byte {
+	if p.ttl == 0 {
+		return initialTL
+	}
+	return p.ttl
+}
+
 func (p hostileIP) bytes6() []byte {
 	b := make([]byte, ipv6Len, ipv6Len+len(p.options)+len(p.payload))
 	b[0] = 6 << 4
 	binary.BigEndian.PutUint16(b[4:], uint16(len(p.options)+len(p.payload)))
-	b[6], b[7] = p.proto, initialTL
+	b[6], b[7] = p.proto, p.hops()
 	if len(p.options) > 0 {
 		b[6] = p.first
 	}

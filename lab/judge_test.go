@@ -46,6 +46,40 @@ func udp(d hostileUDP) func(ip *hostileIP, s *hostileTCP) {
 	}
 }
 
+// tagged puts a VLAN tag in front of what a frame carries.
+func tagged(frame []byte, tpid uint16) []byte {
+	return slices.Concat(frame[:macsLen], binary.BigEndian.AppendUint16(nil, tpid), []byte{0, 7}, frame[macsLen:])
+}
+
+// arp is a request that asks for the server.
+func arp() []byte {
+	env := testEnv()
+	head := []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, 1}
+	return slices.Concat(env.DstMAC[:], env.SrcMAC[:], head, env.SrcMAC[:], env.Source4.AsSlice(), make([]byte, 6), env.Server4.AsSlice())
+}
+
+// igmp makes a membership report with a router alert.
+func igmp(ttl byte) func(ip *hostileIP, s *hostileTCP) {
+	return func(ip *hostileIP, _ *hostileTCP) {
+		b := []byte{0x16, 0, 0, 0, 224, 0, 0, 9}
+		binary.BigEndian.PutUint16(b[2:], packet.SumBytes(b).Checksum())
+		ip.proto, ip.options, ip.payload, ip.ttl = protoIGMP, []byte{0x94, 4, 0, 0}, b, ttl
+	}
+}
+
+// mld makes a packet with a router alert: a listener report, or eight bytes of another
+// protocol.
+func mld(proto, hopLimit byte) func(ip *hostileIP, s *hostileTCP) {
+	return func(ip *hostileIP, _ *hostileTCP) {
+		ip.proto, ip.first, ip.options, ip.ttl = proto, protoHop, []byte{proto, 0, 5, 2, 0, 0, 1, 0}, hopLimit
+		if ip.payload = []byte{0, 1, 0, 2, 0, 8, 0, 0}; proto == protoICMPv6 {
+			ip.payload = append([]byte{131, 0, 0, 0, 0, 0, 0, 0}, ip.dst.AsSlice()...)
+			sum := pseudoSum(ip.src, ip.dst, proto, len(ip.payload)).Add(packet.SumBytes(ip.payload))
+			binary.BigEndian.PutUint16(ip.payload[2:], sum.Checksum())
+		}
+	}
+}
+
 func TestJudgeFindsEachPlantedError(t *testing.T) {
 	flags := func(f byte) []byte {
 		return plain4(func(_ *hostileIP, s *hostileTCP) { s.flags, s.options = f, nil })
@@ -120,12 +154,29 @@ func TestJudgeFindsEachPlantedError(t *testing.T) {
 			ip.first, ip.options = protoRouting, []byte{protoTCP, 0, 0, 0, 0, 0, 0, 0}
 		}), []Kind{KindExtension}},
 		{"IPv6 hop-by-hop options", plain6(func(ip *hostileIP, _ *hostileTCP) { ip.first, ip.options = 0, []byte{protoTCP, 0, 1, 4, 0, 0, 0, 0} }), []Kind{KindExtension}},
+		{"in a VLAN", tagged(plain4(nil), 0x8100), nil},
+		{"in a VLAN of a VLAN", tagged(tagged(plain4(nil), 0x8100), 0x88a8), nil},
+		{"in a VLAN, TCP checksum", tagged(plain4(func(_ *hostileIP, s *hostileTCP) { s.wrongSum = true }), 0x8100), []Kind{KindTCPSum, KindCanonical}},
+		{"VLAN tag cut", tagged(plain4(nil), 0x8100)[:16], []Kind{KindDecode}},
+		{"ARP", arp(), nil},
+		{"ARP with trailing bytes", append(arp(), bytes.Repeat([]byte{7}, 30)...), []Kind{KindTrailing}},
+		{"ARP cut", arp()[:30], []Kind{KindDecode}},
+		{"IGMP with router alert", plain4(igmp(1)), nil},
+		{"IGMP with router alert from afar", plain4(igmp(2)), []Kind{KindIPOptions}},
+		{"TCP with TTL 1 and an option", plain4(func(ip *hostileIP, _ *hostileTCP) { ip.options, ip.ttl = []byte{0x94, 4, 0, 0}, 1 }), []Kind{KindIPOptions}},
+		{"MLD with router alert", plain6(mld(protoICMPv6, 1)), nil},
+		{"MLD with router alert from afar", plain6(mld(protoICMPv6, 64)), []Kind{KindExtension}},
+		{"UDP with router alert", plain6(mld(protoUDP, 1)), []Kind{KindExtension, KindUDPSum}},
+		{"ICMPv6 checksum", plain6(func(ip *hostileIP, _ *hostileTCP) {
+			ip.proto, ip.payload = protoICMPv6, []byte{128, 0, 1, 2, 0, 1, 0, 1}
+		}), []Kind{KindICMPSum, KindCanonical}},
 		{"IPv6 fragment", plain6(func(ip *hostileIP, _ *hostileTCP) {
 			ip.first, ip.options = protoFragment, fragmentHeader(protoTCP, 0, true, 1)
 		}), []Kind{KindFragment}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			findings := JudgeFrames([]Frame{{Data: plain4(nil)}, {Data: tt.frame}})
+			// What is wrong with one frame is no fault of the next.
+			findings := JudgeFrames([]Frame{{Data: plain4(nil)}, {Data: tt.frame}, {Data: plain4(nil)}})
 			var got []Kind
 			for _, f := range findings {
 				if got = append(got, f.Kind); f.Frame != 2 || f.Detail == "" {
